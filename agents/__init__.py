@@ -1,0 +1,1 @@
+"""The four roles of the loop: Researcher, Engineer, Judge, Analyst. Records in, records out."""

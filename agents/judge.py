@@ -1,0 +1,103 @@
+"""The Judge: turns a report and its trials into a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agents.brief import Member
+from agents.fitness import FitnessSettings, Measured, fitness
+from cognition.records import Candidate, Report, Trial, Verdict
+
+
+def measured_of(trials: Sequence[Trial], report: Report | None) -> Measured:
+    """Means over finished trials, and what the gate counted.
+
+    Raises ValueError when a trial is not finished: a mean over the seeds that survived would flatter.
+    """
+    losses = [trial.loss for trial in trials if trial.succeeded and trial.loss is not None]
+    if not losses or len(losses) != len(trials):
+        raise ValueError(f"{len(losses)} of {len(trials)} trials have a loss; figures need all of them, at least one")
+    benchmarks = [trial.benchmark for trial in trials if trial.benchmark is not None]
+    return Measured(
+        loss=sum(losses) / len(losses),
+        benchmark=sum(benchmarks) / len(benchmarks) if len(benchmarks) == len(trials) else None,
+        flops_per_token=report.flops_per_token if report else None,
+        state_bytes=report.state_bytes if report else None,
+        novelty=report.nearest_distance if report else None,
+    )
+
+
+class Judge:
+    """Scores one exploration by the fitness function; states no fact that was not measured."""
+
+    def __init__(self, settings: FitnessSettings | None = None) -> None:
+        self.settings = settings or FitnessSettings()
+
+    async def assess(
+        self, candidate: Candidate, report: Report, trials: Sequence[Trial], reference: Member, *, now: float = 0.0
+    ) -> Verdict:
+        """The verdict on trials of one stage against the reference baseline's finished trials of the same stage.
+
+        A trial without a result leaves the fitness None, with the reason. A loss that beats the reference by more
+        than the leak margin is marked suspicious.
+
+        Raises:
+            ValueError: no trials, trials of several stages, or a reference without finished trials of that stage.
+        """
+        stages = {trial.stage for trial in trials}
+        if len(stages) != 1:
+            raise ValueError(f"trials of stages {sorted(stages)} for {candidate.candidate_id}; judge exactly one stage")
+        stage = stages.pop()
+        if unfinished := [trial for trial in trials if not trial.succeeded or trial.loss is None]:
+            return _withheld(candidate, stage, "; ".join(map(_outcome, unfinished)), now)
+        yardstick = measured_of([trial for trial in reference.trials if trial.stage == stage], reference.report)
+        measured = measured_of(trials, report)
+        if yardstick.benchmark is not None and measured.benchmark is None:
+            return _withheld(candidate, stage, "no benchmark, while the reference has one", now)
+        score = fitness(measured, yardstick, self.settings)
+        gain = (yardstick.loss - measured.loss) / yardstick.loss
+        reason = (
+            f"loss {measured.loss:.4f} against {yardstick.loss:.4f} of {reference.candidate.name} ({gain:+.1%} gain)"
+        )
+        if score.suspicious:
+            reason += (
+                f"; more than {self.settings.leak_margin:.0%} better than the reference: "
+                "the prefix audit of the sealed evaluation passed on the trained weights"
+            )
+        return Verdict(
+            candidate_id=candidate.candidate_id,
+            number=candidate.number,
+            stage=stage,
+            fitness=score.value,
+            loss=measured.loss,
+            loss_term=score.loss_term,
+            benchmark_term=score.benchmark_term,
+            quality_term=score.quality_term,
+            quality_source="measured",
+            cost_quality=score.cost_quality,
+            state_quality=score.state_quality,
+            novelty_quality=score.novelty_quality,
+            loss_weight=score.loss_weight,
+            benchmark_weight=score.benchmark_weight,
+            quality_weight=score.quality_weight,
+            suspicious=score.suspicious,
+            reason=reason,
+            created_at=now,
+        )
+
+
+def _outcome(trial: Trial) -> str:
+    kind = f" ({trial.failure.value})" if trial.failure else ""
+    detail = f": {trial.detail}" if trial.detail else ""
+    return f"seed {trial.seed} {trial.status.value}{kind}{detail}"
+
+
+def _withheld(candidate: Candidate, stage: str, reason: str, now: float) -> Verdict:
+    return Verdict(
+        candidate_id=candidate.candidate_id,
+        number=candidate.number,
+        stage=stage,
+        fitness=None,
+        reason=reason,
+        created_at=now,
+    )

@@ -1,0 +1,143 @@
+"""The ledger: limits on dollars and slot hours, booked at the worst cost before anything is paid for.
+
+A reservation counts against the limit until it is settled. One that is never answered keeps counting: nobody knows
+whether it was paid. Not safe for threads; one actor or one event loop owns a ledger.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Dollars and slot hours, each finite and not negative (ValueError otherwise)."""
+
+    usd: float = 0.0
+    slot_hours: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in (("usd", self.usd), ("slot_hours", self.slot_hours)):
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"cost.{name} is {value}; a cost is finite and not negative")
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(usd=self.usd + other.usd, slot_hours=self.slot_hours + other.slot_hours)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a campaign may spend; None: no limit."""
+
+    usd: float | None = None
+    slot_hours: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("usd", self.usd), ("slot_hours", self.slot_hours)):
+            if value is not None and not value >= 0:
+                raise ValueError(f"limits.{name} is {value}; give a non-negative number, or null for no limit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """A cost that is held and not yet known."""
+
+    number: int  # in the order of this ledger
+    account: str  # "stage/arm"
+    worst: Cost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a cost was not reserved."""
+
+    account: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spend:
+    """One account's sum."""
+
+    account: str
+    settled: Cost = Cost()
+    held: Cost = Cost()  # reserved and unanswered
+    num_settled: int = 0
+    num_held: int = 0
+
+
+class BudgetLedger:
+    """A ledger in memory; `restore` brings back what an earlier process had settled and left unanswered."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._settled: dict[str, Spend] = {}
+        self._held: dict[int, Reservation] = {}
+        self._next_number = 0
+
+    def reserve(self, account: str, worst: Cost) -> Reservation | Refusal:
+        """Hold the worst cost of something about to be done, or say which limit it would break."""
+        total = self.total()
+        for name, limit, used, asked in (
+            ("usd", self.limits.usd, total.usd, worst.usd),
+            ("slot_hours", self.limits.slot_hours, total.slot_hours, worst.slot_hours),
+        ):
+            if limit is not None and asked > 0 and used + asked > limit:
+                return Refusal(
+                    account=account,
+                    reason=f"{name}: {used:.4g} spent or held and {asked:.4g} asked for exceed the limit {limit:.4g}",
+                )
+        return self._hold(account, worst)
+
+    def settle(self, reservation: Reservation, actual: Cost) -> None:
+        """Replace a reservation by its actual cost, which may exceed it. Raises ValueError if it is not held."""
+        if self._held.get(reservation.number) != reservation:
+            raise ValueError(f"reservation {reservation.number} ({reservation.account}) is not held; settle it once")
+        del self._held[reservation.number]
+        self._add(Spend(account=reservation.account, settled=actual, num_settled=1))
+
+    def total(self) -> Cost:
+        """Everything settled and held: what counts against the limits."""
+        held = (reservation.worst for reservation in self._held.values())
+        return sum([*(spend.settled for spend in self._settled.values()), *held], Cost())
+
+    def unanswered(self) -> tuple[Reservation, ...]:
+        """Reservations that still wait for an answer, oldest first."""
+        return tuple(self._held[number] for number in sorted(self._held))
+
+    def spent(self) -> tuple[Spend, ...]:
+        """One row per account, by name."""
+        rows = dict(self._settled)
+        for reservation in self._held.values():
+            row = rows.get(reservation.account, Spend(account=reservation.account))
+            rows[reservation.account] = Spend(
+                account=row.account,
+                settled=row.settled,
+                held=row.held + reservation.worst,
+                num_settled=row.num_settled,
+                num_held=row.num_held + 1,
+            )
+        return tuple(rows[account] for account in sorted(rows))
+
+    def restore(self, spends: Iterable[Spend]) -> None:
+        """Book what an earlier process had spent; limits do not apply, since it is spent. What it held stays held."""
+        for spend in spends:
+            self._add(Spend(account=spend.account, settled=spend.settled, num_settled=spend.num_settled))
+            if spend.num_held:
+                self._hold(spend.account, spend.held)
+
+    def _hold(self, account: str, worst: Cost) -> Reservation:
+        reservation = Reservation(number=self._next_number, account=account, worst=worst)
+        self._next_number += 1
+        self._held[reservation.number] = reservation
+        return reservation
+
+    def _add(self, spend: Spend) -> None:
+        row = self._settled.get(spend.account, Spend(account=spend.account))
+        self._settled[spend.account] = Spend(
+            account=row.account,
+            settled=row.settled + spend.settled,
+            num_settled=row.num_settled + spend.num_settled,
+        )

@@ -1,0 +1,49 @@
+"""What the agents are given and what can stand in for them: seams, without implementations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from agents.brief import Brief
+from agents.ledger import Cost, Refusal, Reservation, Spend
+from cognition.records import Candidate, Report, Trial
+
+
+class Runner(Protocol):
+    """Trains candidates somewhere; the engineer sees no more of a cluster than this."""
+
+    async def run(self, candidate: Candidate, stage: str, seed: int) -> Trial:
+        """One training, finished or failed. A failed training is a Trial too, not an exception."""
+        ...
+
+
+class Proposer(Protocol):
+    """One way to propose and to repair; a researcher and an engineer hold one per arm.
+
+    Both are pure functions of their arguments: a restarted process answers the same.
+    """
+
+    async def propose(self, brief: Brief) -> Candidate:
+        """A new candidate for the brief's number and attempt."""
+        ...
+
+    async def repair(self, candidate: Candidate, report: Report, brief: Brief) -> Candidate:
+        """The next attempt at a number whose last attempt was refused; `repairs` names that attempt."""
+        ...
+
+
+class Ledger(Protocol):
+    """Books a cost before it is made. `agents.ledger.BudgetLedger` is the one in process; an actor may wrap it."""
+
+    def reserve(self, account: str, worst: Cost) -> Reservation | Refusal:
+        """Hold the worst cost, or say which limit it would break."""
+        ...
+
+    def settle(self, reservation: Reservation, actual: Cost) -> None:
+        """Replace a reservation by what it really cost."""
+        ...
+
+    def spent(self) -> Sequence[Spend]:
+        """Spend per account."""
+        ...

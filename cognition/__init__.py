@@ -1,0 +1,1 @@
+"""What is known: records, the append-only store, SQL, lineage, statistics, novelty."""

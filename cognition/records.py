@@ -1,0 +1,297 @@
+"""The shared language: every row that a campaign leaves behind.
+
+Standard library only, importable by every package. One frozen dataclass is one table of the store; field names are
+the column names that users write SQL against (docs/lineage.md documents them, a test freezes them).
+
+Identity is content: a candidate's id is the hash of its source with comments and blank lines normalised by tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tokenize
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+_LAYOUT_TOKENS = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
+
+
+def normalised_source(source: str) -> str:
+    """Source as a token stream without comments, blank lines and spacing; text that does not tokenise stays as it is."""
+    words: list[str] = []
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type in _LAYOUT_TOKENS:
+                continue
+            if token.type == tokenize.INDENT:
+                words.append("<indent>")
+            elif token.type == tokenize.DEDENT:
+                words.append("<dedent>")
+            elif token.type == tokenize.NEWLINE:
+                words.append("<newline>")
+            else:
+                words.append(token.string)
+    except (tokenize.TokenError, SyntaxError):
+        return source
+    return "\n".join(words)
+
+
+def candidate_id_of(source: str) -> str:
+    """The candidate's id: 16 hex digits of SHA-256 over the normalised source."""
+    return hashlib.sha256(normalised_source(source).encode()).hexdigest()[:16]
+
+
+def trial_id_of(candidate_id: str, stage: str, seed: int) -> str:
+    """One training is one (candidate, stage, seed); asking for it twice is the same trial."""
+    return f"{candidate_id}-{stage}-s{seed}"
+
+
+class ReportKind(StrEnum):
+    """How an examination ended."""
+
+    passed = "passed"
+    duplicate = "duplicate"  # novelty: same source or same behaviour as an earlier candidate
+    refused = "refused"  # a property of the gate failed
+    crashed = "crashed"  # the candidate's child died or raised
+    timeout = "timeout"
+
+
+class TrialStatus(StrEnum):
+    """How a trial ended."""
+
+    finished = "finished"
+    failed = "failed"
+    stopped = "stopped"  # ended early by a stopping policy
+
+
+class FailureKind(StrEnum):
+    """Why a trial has no result."""
+
+    error = "error"  # the candidate raised
+    nonfinite = "nonfinite"  # NaN or infinity in loss, weights or hidden states
+    diverged = "diverged"
+    leak = "leak"  # the sealed evaluation's prefix audit disagreed with the full sequence
+    timeout = "timeout"  # past the trial's deadline
+    child_died = "child_died"  # the jailed child ended without a result
+    worker_died = "worker_died"  # the Ray worker that hosted the trial ended
+    cancelled = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """Source text that somebody proposed. `number` orders a campaign; `attempt` counts repairs of the same number."""
+
+    TABLE: ClassVar[str] = "candidates"
+    KEY: ClassVar[tuple[str, ...]] = ("candidate_id",)
+
+    candidate_id: str
+    number: int
+    attempt: int = 0
+    arm: str
+    slot: str
+    name: str
+    motivation: str
+    source: str
+    parent_ids: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()  # what differs from the first parent, as "field: old -> new"
+    repairs: str | None = None  # candidate_id of the attempt that this one repairs
+    genome: str | None = None  # the grammar's own notes (JSON); nothing but the grammar reads it
+    created_at: float = 0.0  # seconds since the epoch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Property:
+    """One executed check of the gate: a figure and the limit that it had to keep."""
+
+    name: str
+    passed: bool
+    figure: float | None = None
+    limit: float | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The gate's report on one attempt."""
+
+    TABLE: ClassVar[str] = "reports"
+    KEY: ClassVar[tuple[str, ...]] = ("number", "attempt")
+
+    candidate_id: str
+    number: int
+    attempt: int
+    kind: ReportKind
+    detail: str = ""  # the first failing property, or the trimmed traceback
+    properties: tuple[Property, ...] = ()  # stored as JSON
+    fingerprint: tuple[float, ...] = ()  # behaviour under fixed weights and inputs
+    nearest_id: str | None = None  # nearest earlier candidate by fingerprint
+    nearest_distance: float | None = None
+    num_parameters: int | None = None  # non-embedding, after matching, at the exploration size
+    ffn_width: int | None = None  # the host's matched feed-forward width
+    flops_per_token: float | None = None  # forward, whole host, at the exploration length
+    state_bytes: int | None = None  # decode state of one mixer layer and one sequence; None: grows with T or unknown
+    duration_s: float = 0.0
+    created_at: float = 0.0
+
+    @property
+    def refused(self) -> bool:
+        return self.kind is not ReportKind.passed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One point of a trial's training curve: telemetry of the training child, good enough to stop, never to rank."""
+
+    TABLE: ClassVar[str] = "metrics"
+    KEY: ClassVar[tuple[str, ...]] = ("trial_id", "task", "step")
+
+    trial_id: str
+    task: str  # "text" or a probe's name
+    step: int
+    loss: float  # nats per token, mean since the last point
+    grad_norm: float
+    learning_rate: float
+    tokens: int  # trained so far
+    elapsed_s: float  # since the trial started
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """A figure of the sealed evaluation."""
+
+    name: str  # "loss", "mqar_accuracy", ...
+    value: float
+    stderr: float | None = None
+    chance: float | None = None  # what guessing gives
+    num_items: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One training of one candidate at one stage with one seed, finished or failed."""
+
+    TABLE: ClassVar[str] = "trials"
+    KEY: ClassVar[tuple[str, ...]] = ("trial_id",)
+
+    trial_id: str
+    candidate_id: str
+    stage: str
+    seed: int
+    split: str  # "validation" or "heldout": where the sealed loss was measured
+    status: TrialStatus
+    failure: FailureKind | None = None
+    detail: str = ""
+    loss: float | None = None  # sealed, nats per token; None unless finished
+    loss_stderr: float | None = None
+    benchmark: float | None = None  # mean probe accuracy of the sealed evaluation, 0..1
+    scores: tuple[Score, ...] = ()  # stored as JSON
+    train_loss: float | None = None  # telemetry: last reported training loss
+    num_parameters: int | None = None  # counted in the saved weights, non-embedding
+    ffn_width: int | None = None
+    steps: int = 0
+    tokens: int = 0
+    train_s: float = 0.0  # first to last training step
+    slot_s: float = 0.0  # from taking the slot to giving it back
+    queued_at: float = 0.0
+    started_at: float = 0.0  # slot taken
+    first_step_at: float = 0.0
+    finished_at: float = 0.0
+    worker: str = ""  # node and process that hosted it
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status is TrialStatus.finished
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The Judge's score of one exploration; every term of the fitness is kept."""
+
+    TABLE: ClassVar[str] = "verdicts"
+    KEY: ClassVar[tuple[str, ...]] = ("candidate_id", "stage")
+
+    candidate_id: str
+    number: int
+    stage: str
+    fitness: float | None  # None: no result, or not to be believed
+    loss: float | None = None  # the figure judged (mean over seeds)
+    loss_term: float | None = None  # sigmoid(slope * clipped relative gain)
+    benchmark_term: float | None = None
+    quality_term: float | None = None  # the LLM judge's score, or the measured quality where none judges
+    quality_source: str = "measured"  # "measured" or "llm"
+    cost_quality: float | None = None  # parts of the measured quality, 0..1 each
+    state_quality: float | None = None
+    novelty_quality: float | None = None
+    loss_weight: float = 0.0
+    benchmark_weight: float = 0.0
+    quality_weight: float = 0.0
+    suspicious: bool = False  # beats the reference by more than the leak margin: re-examined before it was believed
+    reason: str = ""
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Insight:
+    """What one result taught: a statement that can be checked, with its evidence and its uncertainty."""
+
+    TABLE: ClassVar[str] = "insights"
+    KEY: ClassVar[tuple[str, ...]] = ("insight_id",)
+
+    insight_id: str
+    candidate_id: str
+    number: int
+    claim: str
+    slot: str
+    stage: str
+    against: str  # "parent", "sibling" or "baseline"
+    against_id: str
+    change: str | None = None  # one change of the candidate: "field: old -> new"; None: the candidate as a whole
+    effect: float  # loss(candidate) - loss(against), nats per token; negative is better
+    low: float  # 95% interval
+    high: float
+    evidence: tuple[str, ...] = ()  # trial ids
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A statistical statement on verified trials: candidate against the best baseline, same seeds, held-out data."""
+
+    TABLE: ClassVar[str] = "claims"
+    KEY: ClassVar[tuple[str, ...]] = ("candidate_id", "baseline_id", "stage")
+
+    candidate_id: str
+    baseline_id: str
+    stage: str
+    split: str
+    num_seeds: int
+    mean_loss: float
+    std_loss: float | None
+    baseline_mean_loss: float
+    baseline_std_loss: float | None
+    difference: float  # mean of paired loss differences, candidate - baseline; negative is better
+    low: float | None  # 95% paired interval; None with fewer than two seeds
+    high: float | None
+    exploration_loss: float | None = None  # what exploration had promised (winner's curse)
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """The recovery log: an intent before anything that costs, and what happened to the campaign itself."""
+
+    TABLE: ClassVar[str] = "events"
+    KEY: ClassVar[tuple[str, ...]] = ("event_id",)
+
+    event_id: str
+    kind: str  # "intent", "campaign_started", "campaign_resumed", "campaign_stopped", "campaign_finished", "warning"
+    subject: str = ""  # what it is about: "propose/7", a trial id, ...
+    detail: str = ""
+    created_at: float = 0.0
+
+
+Record = Candidate | Report | Metric | Trial | Verdict | Insight | Claim | Event
+
+RECORDS: tuple[type[Record], ...] = (Candidate, Report, Metric, Trial, Verdict, Insight, Claim, Event)

@@ -1,0 +1,333 @@
+"""The store's one writer: append-only groups of typed records, durable when `append` returns.
+
+A commit writes its fragments first and the manifest last, so a kill or power cut at any point leaves either the whole
+group or none of it. Many small fragments are merged in tiers, so that the cost of an append stays amortised and a
+million rows stay well below a thousand files.
+
+Not covered: two writers on one folder (the campaign's lease refuses the second), object stores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+
+from cognition.fragments import Fragment, FragmentError, check_fragment, read_fragment, sync_folder, write_fragment
+from cognition.manifest import MANIFEST, QUARANTINE, Manifest, Retired, SetAside, read_manifest, write_manifest
+from cognition.merging import next_run
+from cognition.records import Record
+from cognition.schema import REPEATABLE, TABLES, digest_of, encode, key_of
+
+LINEAGE = "lineage"
+
+
+class Store:
+    """The writer of `<folder>/lineage`. Made by `Store.open`; safe to call from several threads of one process."""
+
+    def __init__(self, lineage: Path, manifest: Manifest, *, merge_above: int, grace_s: float, now: Any) -> None:
+        self._lineage = lineage
+        self._manifest = manifest
+        self._merge_above = merge_above
+        self._grace_s = grace_s
+        self._now: Callable[[], float] = now
+        self._keys: dict[str, set[tuple[Any, ...]]] = {table: set() for table in TABLES if table not in REPEATABLE}
+        self._set_aside: list[SetAside] = []
+        self._lock = threading.Lock()
+        self._closed = ""  # why, once it is
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path | str,
+        *,
+        merge_above: int = 64,
+        grace_s: float = 120.0,
+        now: Callable[[], float] = time.time,
+    ) -> Self:
+        """Open or create the store of a run folder, and bring it in order.
+
+        Fragments that no manifest names are removed (their group was never acknowledged), and so are temporary files.
+        Every fragment is read: one that is missing or damaged goes to `quarantine/`, is named in `set_aside` and in
+        the manifest, and the rest is kept.
+
+        Args:
+            folder: the run folder; the store lives in its `lineage` folder.
+            merge_above: a table is merged when it has more than this many fragments of single commits.
+            grace_s: seconds for which merged-away files stay readable.
+            now: seconds since the epoch.
+
+        Raises:
+            ValueError: the manifest is damaged, or missing while fragments are there; an argument is out of range.
+        """
+        if merge_above < 1:
+            raise ValueError(f"merge_above={merge_above}: give at least 1")
+        if grace_s < 0:
+            raise ValueError(f"grace_s={grace_s}: give 0 or more seconds")
+        lineage = Path(folder) / LINEAGE
+        manifest = _load_or_create(lineage)
+        store = cls(lineage, manifest, merge_above=merge_above, grace_s=grace_s, now=now)
+        store._bring_in_order()
+        return store
+
+    @property
+    def set_aside(self) -> tuple[SetAside, ...]:
+        """Fragments that this opening, or a merge since, found missing or damaged."""
+        return tuple(self._set_aside)
+
+    def has(self, record_type: type[Record], *key: Any) -> bool:
+        """Whether a record with this KEY is in the store; not for tables whose keys may repeat."""
+        return tuple(key) in self._keys[record_type.TABLE]
+
+    def append(self, *records: Record) -> None:
+        """Commit records of any tables as one group: all of them are durable when this returns, or none is kept.
+
+        Raises:
+            ValueError: a key is in the store already or twice in the group (`metrics` alone may repeat), a value does
+                not fit its column, or the store is closed. Nothing was written.
+            OSError: the file system refused. Where it refused the manifest itself, the outcome is known only to the
+                disk: the store closes, and opening it again tells.
+        """
+        with self._lock:
+            self._check_open()
+            groups: dict[str, list[Record]] = {}
+            for record in records:
+                groups.setdefault(record.TABLE, []).append(record)
+            new_keys = {table: self._new_keys(table, group) for table, group in groups.items()}
+            tables = {table: encode(TABLES[table], group) for table, group in groups.items()}
+            if not tables:
+                return
+            self._commit(tables)
+            for table, keys in new_keys.items():
+                if table not in REPEATABLE:
+                    self._keys[table] |= keys
+            try:
+                self._merge(self._merge_above)
+            except OSError:
+                # The records are committed: a merge that the file system refuses must not read as a failed append.
+                # It is tried again with the next one.
+                return
+
+    def merge(self, *, above: int | None = None) -> int:
+        """Merge now; `append` does so by itself. Returns the number of fragments that were merged away.
+
+        Args:
+            above: tables with more single-commit fragments than this are merged; None: the store's own number.
+
+        Raises:
+            ValueError: the store is closed.
+            OSError: the file system refused; nothing is lost.
+        """
+        with self._lock:
+            self._check_open()
+            merged = self._merge(self._merge_above if above is None else above)
+            self._sweep()
+            return merged
+
+    def close(self) -> None:
+        """Remove what outlived its grace period; appending after this is an error. Closing twice is none."""
+        with self._lock:
+            if not self._closed:
+                self._sweep()
+                self._closed = "it was closed"
+            self._keys.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError(f"{self._lineage} takes no records: {self._closed}; open the store again")
+
+    def _new_keys(self, table: str, group: list[Record]) -> set[tuple[Any, ...]]:
+        keys: set[tuple[Any, ...]] = set()
+        if table in REPEATABLE:
+            return keys
+        known = self._keys[table]
+        for record in group:
+            key = key_of(record)
+            if key in known or key in keys:
+                where = "in the store already" if key in known else "twice in this group"
+                named = ", ".join(f"{name}={value!r}" for name, value in zip(record.KEY, key, strict=True))
+                raise ValueError(f"{table}: {named} is {where}; every key is written once, ask `has` first")
+            keys.add(key)
+        return keys
+
+    def _commit(self, tables: dict[str, pa.Table]) -> None:
+        """Fragments first, manifest last."""
+        manifest = self._manifest
+        number = manifest.next_fragment
+        live = dict(manifest.tables)
+        written: list[Path] = []
+        try:
+            for table, rows in tables.items():
+                file = f"{table}/{number:010d}-0.parquet"
+                written.append(self._lineage / file)
+                fragment = write_fragment(self._lineage, file, rows, level=0, digest=digest_of(TABLES[table]))
+                live[table] = (*live.get(table, ()), fragment)
+                number += 1
+        except BaseException:
+            for path in written:
+                path.unlink(missing_ok=True)
+            raise
+        self._publish(replace(manifest, tables=live, next_fragment=number))
+
+    def _publish(self, manifest: Manifest) -> None:
+        """Make this the store's state; files whose grace period is over go with it."""
+        deadline = self._now() - self._grace_s
+        expired = [entry for entry in manifest.retired if entry.retired_at <= deadline]
+        kept = tuple(entry for entry in manifest.retired if entry.retired_at > deadline)
+        manifest = replace(manifest, generation=manifest.generation + 1, retired=kept)
+        try:
+            write_manifest(self._lineage, manifest)
+        except BaseException:
+            self._closed = "its manifest could not be replaced"
+            raise
+        self._manifest = manifest
+        for file in itertools.chain.from_iterable(entry.files for entry in expired):
+            with contextlib.suppress(OSError):  # the state is published; the next opening removes what stayed
+                (self._lineage / file).unlink()
+
+    def _sweep(self) -> None:
+        deadline = self._now() - self._grace_s
+        if any(entry.retired_at <= deadline for entry in self._manifest.retired):
+            self._publish(self._manifest)
+
+    def _merge(self, above: int) -> int:
+        merged = 0
+        for table in self._manifest.tables:
+            while run := next_run(self._manifest.tables[table], above):
+                merged += self._merge_run(table, run)
+        return merged
+
+    def _merge_run(self, table: str, run: list[Fragment]) -> int:
+        """Replace neighbouring fragments by one with the same rows in the same order."""
+        parts = []
+        for fragment in run:
+            try:
+                parts.append(read_fragment(self._lineage, fragment))
+            except FragmentError as damage:
+                self._put_aside({fragment.file: str(damage)})
+                return 0  # what is left of the run comes up again
+        level = run[0].level + 1
+        first = Path(run[0].file).name.split("-")[0]
+        file = f"{table}/{first}-{level}.parquet"
+        whole = write_fragment(self._lineage, file, pa.concat_tables(parts), level=level, digest=run[0].digest)
+        gone = {fragment.file for fragment in run}
+        live: list[Fragment] = []
+        for fragment in self._manifest.tables[table]:
+            if fragment.file == run[0].file:
+                live.append(whole)
+            elif fragment.file not in gone:
+                live.append(fragment)
+        retired = Retired(files=tuple(fragment.file for fragment in run), retired_at=self._now())
+        self._publish(
+            replace(
+                self._manifest,
+                tables={**self._manifest.tables, table: tuple(live)},
+                retired=(*self._manifest.retired, retired),
+            )
+        )
+        return len(run)
+
+    def _bring_in_order(self) -> None:
+        """Verify and index the live fragments, then clear away what belongs to no state."""
+        damaged: dict[str, str] = {}
+        for table, fragments in self._manifest.tables.items():
+            for fragment in fragments:
+                try:
+                    if table not in self._keys:
+                        check_fragment(self._lineage, fragment)
+                        continue
+                    names = TABLES[table].KEY
+                    rows = read_fragment(self._lineage, fragment, columns=names)
+                    self._keys[table].update(zip(*(rows.column(name).to_pylist() for name in names), strict=True))
+                except FragmentError as damage:
+                    damaged[fragment.file] = str(damage)
+        if damaged:
+            self._put_aside(damaged)
+        self._sweep()
+        known = {fragment.file for fragment in self._manifest.live()}
+        known.update(file for entry in self._manifest.retired for file in entry.files)
+        for path in _written_files(self._lineage, self._manifest):
+            if path.relative_to(self._lineage).as_posix() not in known:
+                path.unlink()
+
+    def _put_aside(self, damaged: dict[str, str]) -> None:
+        """Move fragments to quarantine, then out of the manifest; a kill in between is finished by the next opening."""
+        quarantine = self._lineage / QUARANTINE
+        quarantine.mkdir(exist_ok=True)
+        sync_folder(self._lineage)
+        entries = []
+        for fragment in self._manifest.live():
+            if fragment.file not in damaged:
+                continue
+            source, target = self._lineage / fragment.file, quarantine / fragment.file.replace("/", "-")
+            if source.exists():
+                os.replace(source, target)
+            entries.append(
+                SetAside(
+                    file=fragment.file,
+                    rows=fragment.rows,
+                    reason=damaged[fragment.file],
+                    moved_to=f"{QUARANTINE}/{target.name}" if target.exists() else None,
+                    set_aside_at=self._now(),
+                )
+            )
+        sync_folder(quarantine)
+        self._publish(
+            replace(
+                self._manifest,
+                tables={
+                    table: tuple(fragment for fragment in fragments if fragment.file not in damaged)
+                    for table, fragments in self._manifest.tables.items()
+                },
+                set_aside=(*self._manifest.set_aside, *entries),
+            )
+        )
+        self._set_aside.extend(entries)
+
+
+def _written_files(lineage: Path, manifest: Manifest) -> list[Path]:
+    """Every file of ours beside the manifest: fragments of any state, and temporary files of a cut-off write."""
+    paths = list(lineage.glob(f"{MANIFEST}.tmp"))
+    for table in {*TABLES, *manifest.tables}:
+        paths += [path for path in (lineage / table).glob("*") if path.name.endswith((".parquet", ".tmp"))]
+    return paths
+
+
+def _load_or_create(lineage: Path) -> Manifest:
+    created = not lineage.exists()
+    lineage.mkdir(parents=True, exist_ok=True)
+    for table in TABLES:
+        (lineage / table).mkdir(exist_ok=True)
+    sync_folder(lineage)
+    if created:
+        sync_folder(lineage.parent)
+    try:
+        return read_manifest(lineage)
+    except FileNotFoundError:
+        # The first manifest is written before the first fragment: fragments without one mean that it was lost.
+        fragments = [path for path in _written_files(lineage, Manifest()) if path.suffix == ".parquet"]
+        if fragments:
+            raise ValueError(
+                f"{lineage / MANIFEST} is missing but {len(fragments)} fragments are there; restore it from a copy, "
+                "or move the lineage folder away to start anew"
+            ) from None
+    manifest = Manifest()
+    write_manifest(lineage, manifest)
+    return manifest

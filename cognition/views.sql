@@ -1,0 +1,147 @@
+-- Views over the tables of a lineage; docs/lineage.md says what each column means.
+-- Executed by cognition.reader on every connection, after one view per table has been made.
+
+-- The family tree over first parents. A candidate whose first parent is not here (a founder, or its parent's fragment
+-- was set aside) has depth 0. `ancestors` runs from the parent to the founder.
+CREATE OR REPLACE VIEW lineage AS
+WITH RECURSIVE family AS MATERIALIZED (
+    SELECT child.candidate_id, child.number, parent.candidate_id AS parent_id
+    FROM candidates AS child
+    LEFT JOIN candidates AS parent
+        ON parent.candidate_id = child.parent_ids[1] AND parent.candidate_id <> child.candidate_id
+),
+tree AS (
+    SELECT candidate_id, number, parent_id, 0::BIGINT AS depth, []::VARCHAR[] AS ancestors
+    FROM family
+    WHERE parent_id IS NULL
+    UNION ALL
+    SELECT child.candidate_id, child.number, child.parent_id, tree.depth + 1,
+           list_prepend(tree.candidate_id, tree.ancestors)
+    FROM tree
+    JOIN family AS child ON child.parent_id = tree.candidate_id
+)
+SELECT candidate_id, number, parent_id, depth, ancestors
+FROM tree
+ORDER BY number, candidate_id;
+
+-- One row per judged candidate, best fitness first.
+CREATE OR REPLACE VIEW leaderboard AS
+WITH judged AS (
+    SELECT candidate_id, stage, fitness, loss, suspicious
+    FROM verdicts
+    WHERE isfinite(fitness)
+    QUALIFY row_number() OVER (PARTITION BY candidate_id ORDER BY fitness DESC, stage) = 1
+),
+trained AS (
+    SELECT candidate_id, stage, avg(benchmark) AS benchmark, count(*) AS num_trials
+    FROM trials
+    WHERE status = 'finished'
+    GROUP BY candidate_id, stage
+),
+examined AS (
+    SELECT candidate_id, any_value(num_parameters) AS num_parameters, any_value(flops_per_token) AS flops_per_token,
+           any_value(state_bytes) AS state_bytes
+    FROM reports
+    WHERE kind = 'passed'
+    GROUP BY candidate_id
+),
+claimed AS (
+    SELECT *
+    FROM claims
+    QUALIFY row_number() OVER (PARTITION BY candidate_id ORDER BY created_at DESC, num_seeds DESC, stage) = 1
+)
+SELECT
+    row_number() OVER (ORDER BY judged.fitness DESC, candidates.number, candidate_id) AS rank,
+    candidates.name,
+    candidates.arm,
+    candidates.number,
+    judged.fitness,
+    judged.loss,
+    trained.benchmark,
+    examined.num_parameters,
+    examined.flops_per_token,
+    examined.state_bytes,
+    claimed.mean_loss AS verified_mean,
+    claimed.std_loss AS verified_std,
+    claimed.num_seeds AS verified_seeds,
+    claimed.difference AS verified_difference,
+    claimed.low AS difference_low,
+    claimed.high AS difference_high,
+    judged.suspicious,
+    judged.stage,
+    coalesce(trained.num_trials, 0) AS num_trials,
+    candidate_id
+FROM judged
+LEFT JOIN candidates USING (candidate_id)
+LEFT JOIN trained USING (candidate_id, stage)
+LEFT JOIN examined USING (candidate_id)
+LEFT JOIN claimed USING (candidate_id)
+ORDER BY rank;
+
+-- How far candidates came: what was counted, its outcome, how many.
+CREATE OR REPLACE VIEW funnel AS
+SELECT step, outcome, num
+FROM (
+    SELECT 1 AS place, 'proposed' AS step, arm AS outcome, count(*) AS num FROM candidates GROUP BY arm
+    UNION ALL
+    SELECT 2, 'report', kind, count(*) FROM reports GROUP BY kind
+    UNION ALL
+    SELECT 3, 'trial ' || stage, concat_ws(': ', status, failure), count(*) FROM trials GROUP BY stage, status, failure
+    UNION ALL
+    SELECT 4, 'verdict ' || stage, if(isfinite(fitness), 'scored', 'no score'), count(*) FROM verdicts GROUP BY ALL
+    UNION ALL
+    SELECT 5, 'claim ' || stage, if(coalesce(high < 0, false), 'better than baseline', 'not shown'), count(*)
+    FROM claims
+    GROUP BY ALL
+)
+ORDER BY place, step, num DESC, outcome;
+
+-- The arms at what they cost: slot seconds over all their trials, failures included.
+CREATE OR REPLACE VIEW arms AS
+WITH spent AS (
+    SELECT candidate_id, count(*) FILTER (status = 'finished') AS num_finished,
+           count(*) FILTER (status = 'failed') AS num_failed, sum(slot_s) AS slot_s
+    FROM trials
+    GROUP BY candidate_id
+),
+passed AS (SELECT DISTINCT candidate_id FROM reports WHERE kind = 'passed')
+SELECT
+    candidates.arm,
+    count(DISTINCT candidates.number) AS num_candidates,
+    count(*) AS num_attempts,
+    count(passed.candidate_id) AS num_passed,
+    coalesce(sum(spent.num_finished), 0)::BIGINT AS num_trials_finished,
+    coalesce(sum(spent.num_failed), 0)::BIGINT AS num_trials_failed,
+    max(leaderboard.fitness) AS best_fitness,
+    avg(leaderboard.fitness) AS mean_fitness,
+    min(leaderboard.loss) AS best_loss,
+    coalesce(sum(spent.slot_s), 0) AS slot_s
+FROM candidates
+LEFT JOIN passed USING (candidate_id)
+LEFT JOIN spent USING (candidate_id)
+LEFT JOIN leaderboard USING (candidate_id)
+GROUP BY candidates.arm
+ORDER BY best_fitness DESC NULLS LAST, candidates.arm;
+
+-- Training curves with one row per point: where a trial was cut off and ran again, the last report counts.
+CREATE OR REPLACE VIEW curves AS
+SELECT * EXCLUDE (filename, file_row_number)
+FROM metrics_as_written
+QUALIFY row_number() OVER (PARTITION BY trial_id, task, step ORDER BY filename DESC, file_row_number DESC) = 1
+ORDER BY trial_id, task, step;
+
+-- The gate's checks, one row each.
+CREATE OR REPLACE VIEW properties AS
+SELECT candidate_id, number, attempt,
+       unnest(from_json(properties,
+           '[{"name": "VARCHAR", "passed": "BOOLEAN", "figure": "DOUBLE", "limit": "DOUBLE", "detail": "VARCHAR"}]'
+       ), recursive := true)
+FROM reports;
+
+-- The figures of the sealed evaluation, one row each.
+CREATE OR REPLACE VIEW scores AS
+SELECT trial_id, candidate_id, stage, seed, split,
+       unnest(from_json(scores,
+           '[{"name": "VARCHAR", "value": "DOUBLE", "stderr": "DOUBLE", "chance": "DOUBLE", "num_items": "BIGINT"}]'
+       ), recursive := true)
+FROM trials;

@@ -1,0 +1,1 @@
+"""The host language model, its data and probes, and everything that measures a candidate mixer."""

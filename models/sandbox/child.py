@@ -1,0 +1,105 @@
+"""The first lines that run in a confined child: its channel, and the boundary that turns any end into a message."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import socket
+import traceback
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import NoReturn
+
+from models.sandbox import wire
+
+CANDIDATE_FILE = "<candidate>"
+"""Traceback frames of this file are the candidate's own lines; models.loading compiles under this name."""
+
+_MAX_DETAIL = 4_000
+
+
+class TaskError(Exception):
+    """A task ends without a result for a reason that has a name."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+
+
+class Channel:
+    """The child's end: messages to and from the parent, and the files that it handed over."""
+
+    def __init__(self, connection: socket.socket, handed_fds: tuple[int, ...]) -> None:
+        self._connection = connection
+        self.handed_fds = handed_fds
+
+    def receive(self) -> wire.Message:
+        """The parent's next message; the parent is trusted, so its arrays may have any size."""
+        return wire.receive(self._connection, max_array_bytes=1 << 50)
+
+    def send(
+        self,
+        kind: str,
+        body: Mapping[str, wire.Json] | None = None,
+        arrays: Mapping[str, wire.Array] | None = None,
+    ) -> None:
+        wire.send(self._connection, kind, body, arrays)
+
+
+Task = Callable[[Channel], None]
+
+
+def run(task: Task, channel: Channel) -> NoReturn:
+    """Run the task to its end and leave the process; what it raises becomes a `failed` message, with its traceback."""
+    code = 0
+    try:
+        task(channel)
+    except wire.PeerGoneError:
+        code = 3  # the parent has turned away: nobody is left to tell
+    except BaseException as error:  # noqa: BLE001  the child's process boundary: a candidate may raise anything
+        code = 2
+        failure, detail = _explain(error)
+        channel.send("failed", {"failure": failure, "detail": detail})
+    finally:
+        os._exit(code)
+
+
+def _explain(error: BaseException) -> tuple[str, str]:
+    if isinstance(error, TaskError):
+        return error.kind, error.detail[:_MAX_DETAIL]
+    return "error", trimmed_traceback(error)
+
+
+def trimmed_traceback(error: BaseException) -> str:
+    """The candidate's own lines of a traceback, innermost last, then type and message.
+
+    Where none of the lines is the candidate's, the innermost two frames stand in, by file name without folder.
+    """
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        cause = cause.__cause__
+    lines = [line for one in reversed(chain) for line in _frames(one.__traceback__, own_only=True)]
+    if not lines:
+        lines = _frames(error.__traceback__, own_only=False)[-2:]
+    return "\n".join([*lines[-12:], f"{type(error).__name__}: {_message(error)}"])[:_MAX_DETAIL]
+
+
+def _frames(trace: TracebackType | None, *, own_only: bool) -> list[str]:
+    lines = []
+    for frame in traceback.extract_tb(trace):
+        own = frame.filename == CANDIDATE_FILE
+        if own or not own_only:
+            where = "candidate" if own else os.path.basename(frame.filename)
+            text = frame.line or linecache.getline(frame.filename, frame.lineno or 0).strip()
+            lines.append(f"{where} line {frame.lineno}, in {frame.name}: {text}".rstrip(": "))
+    return lines
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  the candidate's own __str__, on the child's side of the boundary
+        return "(its message cannot be printed)"

@@ -1,0 +1,219 @@
+"""The sealed evaluation, from the parent's side: saved weights in, scores out, and no process that does both halves.
+
+A fresh child loads the weights strictly and turns tokens into hidden states; a clean child that never sees candidate
+code turns hidden states, head and targets into scores; one more fresh child is asked for prefixes alone, shortest
+first and one request at a time, so that the answer is not in its process when it speaks. Both must agree.
+
+Which prefixes are drawn depends on the hidden states already handed in, so that no child can know them in advance.
+
+Not guaranteed: that the weights were found by honest training; that is what the held-out targets measure.
+Shapes: N windows, T time, D model width, V vocabulary, A audited positions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from cognition.records import FailureKind
+from models import evaluator
+from models.data import Batch
+from models.evaluator import NonFiniteScore, TokenScores
+from models.sandbox import wire
+from models.sandbox.parent import Child
+from models.sandbox.wire import Array, Json, Message
+from models.scale import ModelSize
+
+Spawn = Callable[[str, Mapping[str, Json]], AbstractContextManager[Child]]
+
+_TOKENS_PER_REQUEST = 16_384
+_CHILD_FAILURES = {"nonfinite": FailureKind.nonfinite, "diverged": FailureKind.diverged}
+_HEAD = "head.weight"
+_EMBEDDING = "embedding.weight"
+
+
+class TrialError(Exception):
+    """A trial ends without a result; the kind and the detail go into its record."""
+
+    def __init__(self, kind: FailureKind, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What the children of the evaluation are told about the candidate."""
+
+    source: str
+    slot: str
+    size: ModelSize
+    ffn_width: int
+    seed: int
+    device: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealed:
+    """Scores by task, and the parameters counted in the saved weights."""
+
+    scores: Mapping[str, TokenScores]
+    num_parameters: int
+
+
+def evaluate(
+    subject: Subject,
+    weights: Mapping[str, Mapping[str, Array]],
+    eval_sets: Mapping[str, Batch],
+    spawn: Spawn,
+    *,
+    audit_positions: int,
+    salt: str,
+) -> Sealed:
+    """Score every task's weights on its evaluation set, and audit them on prefixes.
+
+    `weights` and `eval_sets` are keyed by task. Raises TrialError: leak, nonfinite, error, child_died or timeout.
+    """
+    for state in weights.values():
+        _check_state(state, subject.size)
+    told: dict[str, Json] = {**asdict(subject), "size": asdict(subject.size)}
+    whole: dict[str, Array] = {}
+    with talking(spawn, "hidden_states", told) as child:
+        for task, state in weights.items():
+            _load(child, state)
+            whole[task] = _hidden(child, eval_sets[task].inputs, subject.size.hidden_size)
+    sealed = _score(subject, weights, whole, eval_sets, spawn)
+    with talking(spawn, "hidden_states", told) as child:
+        for task, state in weights.items():
+            _load(child, state)
+            rng = np.random.default_rng(int.from_bytes(_commitment(salt, task, whole[task]), "big"))
+            _audit(child, task, whole[task], eval_sets[task].inputs, state[_HEAD], audit_positions, rng)
+    return sealed
+
+
+@contextmanager
+def talking(spawn: Spawn, task: str, body: Mapping[str, Json]) -> Iterator[Child]:
+    """A child for the length of the block; whatever breaks the conversation becomes a TrialError."""
+    with spawn(task, body) as child:
+        try:
+            yield child
+        except wire.PeerSilentError as error:
+            raise TrialError(FailureKind.timeout, f"the deadline passed in {task!r}") from error
+        except wire.PeerGoneError as error:
+            raise TrialError(FailureKind.child_died, f"{task}: {child.kill().describe()}") from error
+        except wire.WireError as error:
+            raise TrialError(FailureKind.error, f"{task}: the child broke the protocol: {error}") from error
+
+
+def expect(child: Child, *kinds: str, max_array_bytes: int = 0) -> Message:
+    """The child's next message, of one of these kinds. Raises TrialError for its "failed", wire.WireError otherwise."""
+    message = child.receive(max_array_bytes=max_array_bytes)
+    if message.kind == "failed":
+        kind = _CHILD_FAILURES.get(message.text("failure"), FailureKind.error)
+        raise TrialError(kind, message.text("detail"))
+    if message.kind not in kinds:
+        raise wire.MalformedError(f"{message.kind[:40]!r} was not due, expected {' or '.join(kinds)}")
+    return message
+
+
+def _check_state(state: Mapping[str, Array], size: ModelSize) -> None:
+    """The host's own matrices have the host's own shapes: parameters cannot hide where they are not counted."""
+    for name in (_HEAD, _EMBEDDING):
+        shape = state[name].shape if name in state else None
+        if shape != (size.vocab_size, size.hidden_size):
+            raise TrialError(
+                FailureKind.error,
+                f"saved weights have {name} of shape {shape}, the host's is {(size.vocab_size, size.hidden_size)}",
+            )
+    for name, array in state.items():
+        if array.dtype.kind in "fc" and not np.isfinite(array).all():
+            raise TrialError(FailureKind.nonfinite, f"saved weights: {name[:200]} holds NaN or infinity")
+
+
+def _load(child: Child, state: Mapping[str, Array]) -> None:
+    child.send("model", arrays=state)
+    expect(child, "loaded")
+
+
+def _hidden(child: Child, inputs_NT: Array, hidden_size: int) -> Array:
+    """hidden_NTD of the windows, asked for in groups, checked for shape and finiteness."""
+    num_windows, length = inputs_NT.shape
+    group = max(1, _TOKENS_PER_REQUEST // length)
+    parts = []
+    for start in range(0, num_windows, group):
+        tokens_NT = inputs_NT[start : start + group]
+        child.send("tokens", arrays={"tokens_NT": tokens_NT})
+        shape = (*tokens_NT.shape, hidden_size)
+        hidden_NTD = expect(child, "hidden", max_array_bytes=int(np.prod(shape)) * 4).array("hidden_NTD")
+        if hidden_NTD.shape != shape or hidden_NTD.dtype != np.float32:
+            raise wire.MalformedError(f"hidden states {hidden_NTD.shape} {hidden_NTD.dtype}, expected {shape} float32")
+        if not np.isfinite(hidden_NTD).all():
+            raise TrialError(FailureKind.nonfinite, "hidden states hold NaN or infinity")
+        parts.append(hidden_NTD)
+    return np.concatenate(parts)
+
+
+def _score(
+    subject: Subject,
+    weights: Mapping[str, Mapping[str, Array]],
+    whole: Mapping[str, Array],
+    eval_sets: Mapping[str, Batch],
+    spawn: Spawn,
+) -> Sealed:
+    scores: dict[str, TokenScores] = {}
+    shapes: dict[str, Json] = {name: [*array.shape] for name, array in next(iter(weights.values())).items()}
+    told: dict[str, Json] = {"size": asdict(subject.size), "slot": subject.slot, "shapes": shapes}
+    with talking(spawn, "score", told) as child:
+        counted = expect(child, "counted")
+        num_parameters, target = counted.integer("num_parameters"), counted.integer("target_parameters")
+        if abs(num_parameters - target) > counted.real("tolerance") * target:
+            raise TrialError(
+                FailureKind.error,
+                f"the saved weights hold {num_parameters} non-embedding parameters, the budget is {target}: "
+                "build no more than the gate saw",
+            )
+        for task, state in weights.items():
+            arrays = {"hidden_NTD": whole[task], "head_VD": state[_HEAD], "targets_NT": eval_sets[task].targets}
+            child.send("score", arrays=arrays)
+            scored = expect(child, "scored")
+            scores[task] = TokenScores(
+                loss=scored.real("loss"),
+                stderr=scored.optional_real("stderr"),
+                accuracy=scored.real("accuracy"),
+                accuracy_stderr=scored.optional_real("accuracy_stderr"),
+                num_items=scored.integer("num_items"),
+            )
+    return Sealed(scores=scores, num_parameters=num_parameters)
+
+
+def _audit(
+    child: Child, task: str, hidden_NTD: Array, inputs_NT: Array, head_VD: Array, num: int, rng: np.random.Generator
+) -> None:
+    num_windows, length = inputs_NT.shape
+    drawn = evaluator.audit_positions(num_windows, length, num, rng)
+    windows_A, positions_A = drawn.windows, drawn.positions
+    prefix_AD = np.empty((num, hidden_NTD.shape[2]), np.float32)
+    for position in np.unique(positions_A):  # ascending: no request holds a token that an earlier one hid
+        rows = np.flatnonzero(positions_A == position)
+        prefixes_NT = np.ascontiguousarray(inputs_NT[windows_A[rows], : position + 1])
+        prefix_AD[rows] = _hidden(child, prefixes_NT, hidden_NTD.shape[2])[:, -1]
+    try:
+        disagreement = evaluator.audit(hidden_NTD[windows_A, positions_A], prefix_AD, head_VD)
+    except NonFiniteScore as error:
+        raise TrialError(FailureKind.nonfinite, f"{task}: {error}") from error
+    if not disagreement <= evaluator.AUDIT_LIMIT_NATS:
+        raise TrialError(
+            FailureKind.leak,
+            f"{task}: prefixes alone and full sequences disagree by {disagreement:.3g} nats at {num} positions drawn; "
+            f"the limit is {evaluator.AUDIT_LIMIT_NATS:g}: the output at t depends on later tokens or on the length",
+        )
+
+
+def _commitment(salt: str, task: str, hidden_NTD: Array) -> bytes:
+    digest = hashlib.blake2b(f"{salt}/{task}/".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(hidden_NTD).view(np.uint8).data)
+    return digest.digest()

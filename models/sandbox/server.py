@@ -1,0 +1,260 @@
+"""The fork server: imports everything once, then forks a confined child per task.
+
+`python -m models.sandbox.server CONTROL_FD SCRATCH TASKS LIMITS` has its own main, so that no child carries the
+parent's interpreter. It has one thread and answers one request at a time over the control socket:
+
+    spawn {task, num_fds} + descriptors (the child's socket first)  ->  spawned {child, pid} | refused {detail}
+    kill  {child}                                                   ->  ended {code, signal, log}
+
+It is the only process that signals children, since it alone knows which process ids are unreaped: a number is never
+signalled after it may have been given to somebody else. When a child ends, or is to end, its process group is killed,
+then every process that was orphaned to this server (it is their subreaper), until none is left. An orphan therefore
+lives no longer than the next child that ends. The server ends with its parent: the control socket's EOF kills all.
+
+Not guaranteed: survival of a child that kills the server (it has the same user); the parent starts a new one then.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import selectors
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from models.sandbox import wire
+from models.sandbox.child import Channel, Task, run
+from models.sandbox.jail import Jail, Limits, become_subreaper, confine
+
+_LOG_TAIL_BYTES = 2_000
+_DEATH_WAIT_S = 5.0
+_MAX_FDS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Child:
+    number: int
+    pid: int
+    scratch: str
+    log_fd: int
+
+
+class Server:
+    """The state of the fork server's one thread."""
+
+    def __init__(self, *, control: socket.socket, tasks: Mapping[str, Task], scratch: str, limits: Limits) -> None:
+        self._control = control
+        self._tasks = tasks
+        self._scratch = scratch
+        self._limits = limits
+        self._children: dict[int, _Child] = {}
+        self._ended: dict[int, dict[str, wire.Json]] = {}
+        self._next_number = 0
+
+    def serve(self) -> None:
+        """Answer requests until the parent closes the control socket; leaves no descendant behind."""
+        wake, waker = socket.socketpair()
+        wake.setblocking(False)
+        waker.setblocking(False)
+        signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(wake, selectors.EVENT_READ)
+                selector.register(self._control, selectors.EVENT_READ)
+                while True:
+                    for key, _ in selector.select():
+                        if key.fileobj is wake:
+                            if {signal.SIGTERM, signal.SIGINT} & set(wake.recv(4096)):
+                                return
+                            self._reap()
+                        else:
+                            self._answer(wire.receive(self._control))
+        except wire.PeerGoneError:
+            return
+        finally:
+            for child in list(self._children.values()):
+                self._end(child)
+
+    def _answer(self, request: wire.Message) -> None:
+        if request.kind == "spawn":
+            num_fds = request.integer("num_fds", low=1, high=_MAX_FDS)
+            _, fds, _, _ = socket.recv_fds(self._control, 1, num_fds)
+            try:
+                child = self._spawn(request.text("task"), tuple(fds))
+            except (OSError, KeyError) as error:
+                wire.send(self._control, "refused", {"detail": f"{type(error).__name__}: {error}"})
+            else:
+                wire.send(self._control, "spawned", {"child": child.number, "pid": child.pid})
+            finally:
+                for fd in fds:
+                    os.close(fd)
+        elif request.kind == "kill":
+            number = request.integer("child")
+            if number in self._children:
+                self._end(self._children[number])
+            wire.send(self._control, "ended", self._ended.pop(number, {}))
+        else:
+            wire.send(self._control, "refused", {"detail": f"no such request: {request.kind}"})
+
+    def _spawn(self, name: str, fds: tuple[int, ...]) -> _Child:
+        task = self._tasks[name]
+        scratch = tempfile.mkdtemp(prefix="child-", dir=self._scratch)
+        log_path = Path(self._scratch, f"{Path(scratch).name}.log")
+        log_fd = os.open(log_path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        log_path.unlink()
+        jail = Jail(
+            scratch=scratch,
+            log_fd=log_fd,
+            kept_fd=fds[0],
+            handed_fds=fds[1:],
+            server_pid=os.getpid(),
+            limits=self._limits,
+        )
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(log_fd)
+            os.rmdir(scratch)
+            raise
+        if pid == 0:
+            _live(task, jail)
+        child = _Child(number=self._next_number, pid=pid, scratch=scratch, log_fd=log_fd)
+        self._next_number += 1
+        self._children[child.number] = child
+        return child
+
+    def _reap(self) -> None:
+        for child in list(self._children.values()):
+            if _has_ended(child.pid):
+                self._end(child)
+        self._kill_strays()
+
+    def _end(self, child: _Child) -> None:
+        """Kill what is left of a child and of everything it started, then reap it and remove its scratch folder."""
+        # The child is unreaped until waitpid below, so that its number, as process and as group, is still its own.
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        os.kill(child.pid, signal.SIGKILL)  # before its setsid it is in no group of its own
+        _await_end(child.pid)
+        self._kill_strays()
+        reaped, status = os.waitpid(child.pid, os.WNOHANG)
+        if not reaped:  # the kernel keeps it for now; its SIGCHLD brings us back
+            return
+        del self._children[child.number]
+        self._ended[child.number] = {
+            "code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
+            "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
+            "log": _tail(child.log_fd),
+        }
+        os.close(child.log_fd)
+        with suppress(OSError, RecursionError):  # a hostile folder may be left; the scratch root goes with the server
+            shutil.rmtree(child.scratch)
+
+    def _kill_strays(self) -> None:
+        """Kill and reap orphaned descendants; each death may orphan more of them to this process."""
+        give_up = time.monotonic() + _DEATH_WAIT_S
+        while time.monotonic() < give_up:
+            known = {child.pid for child in self._children.values()}
+            strays = [pid for pid in _own_children() if pid not in known]
+            if not strays:
+                return
+            for pid in strays:
+                os.kill(pid, signal.SIGKILL)
+            for pid in strays:
+                _await_end(pid)
+                os.waitpid(pid, os.WNOHANG)
+
+
+def _live(task: Task, jail: Jail) -> NoReturn:
+    """The child's side of the fork; never returns into the server's frames."""
+    try:
+        confined = confine(jail)
+        run(task, Channel(socket.socket(fileno=confined.kept_fd), confined.handed_fds))
+    except BaseException:  # noqa: BLE001  the process boundary: a child that is not confined must not run anything
+        traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
+def _has_ended(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _await_end(pid: int) -> None:
+    """Wait until a killed child is a zombie; gives up on one that the kernel keeps."""
+    give_up = time.monotonic() + _DEATH_WAIT_S
+    pause_s = 0.0002
+    while not _has_ended(pid) and time.monotonic() < give_up:
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, 0.02)
+
+
+def _own_children() -> list[int]:
+    """Process ids of this process's unreaped children; empty where the platform does not tell."""
+    own = os.getpid()
+    try:
+        return [int(pid) for pid in Path(f"/proc/{own}/task/{own}/children").read_text().split()]
+    except FileNotFoundError:
+        return [int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if _parent_in(stat) == own]
+
+
+def _parent_in(stat: Path) -> int:
+    try:
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    except OSError:  # it ended meanwhile, so it is no unreaped child of ours
+        return -1
+
+
+def _tail(fd: int) -> str:
+    size = os.fstat(fd).st_size
+    return os.pread(fd, _LOG_TAIL_BYTES, max(0, size - _LOG_TAIL_BYTES)).decode("utf-8", "replace")
+
+
+def _preload(module_name: str) -> Mapping[str, Task]:
+    """Import the tasks' module and let it warm up; a server with a second thread could not fork safely."""
+    module = importlib.import_module(module_name)
+    module.warm_up()
+    num_threads = len(os.listdir("/proc/self/task")) if sys.platform == "linux" else threading.active_count()
+    if num_threads != 1:
+        raise RuntimeError(f"{module_name} left {num_threads} threads; preload nothing that starts one")
+    tasks: Mapping[str, Task] = module.TASKS
+    return tasks
+
+
+def main(arguments: list[str]) -> int:
+    """Serve on the control socket until it closes; 1 when the tasks cannot be imported."""
+    control_fd, scratch, module_name, limits = arguments
+    control = socket.socket(fileno=int(control_fd))
+    control.set_inheritable(False)
+    try:
+        tasks = _preload(module_name)
+        subreaper = become_subreaper()
+    except Exception:  # noqa: BLE001  the process boundary: whatever an import raises is told to the parent
+        wire.send(control, "failed", {"detail": traceback.format_exc()[-4_000:]})
+        return 1
+    names: list[wire.Json] = [*sorted(tasks)]
+    gc.collect()
+    gc.freeze()  # the children share these pages; a collection that touched them would copy them
+    wire.send(control, "ready", {"pid": os.getpid(), "subreaper": subreaper, "tasks": names})
+    Server(control=control, tasks=tasks, scratch=scratch, limits=Limits(**json.loads(limits))).serve()
+    shutil.rmtree(scratch, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

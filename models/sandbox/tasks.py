@@ -1,0 +1,267 @@
+"""What confined children run. All but `score` execute candidate code, so that their messages are claims, not facts.
+
+Each task reads its "start" message and answers with the messages listed in its docstring; what it raises becomes
+"failed" (models.sandbox.child). `score` runs trusted code alone, in a child that never loads a candidate.
+
+Shapes: B batch, T time, D model width, V vocabulary, N windows.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import mmap
+import random
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import einops  # noqa: F401  preloaded for candidates
+import kernels.dispatch  # noqa: F401  preloaded for candidates
+import numpy as np
+import torch
+from torch import nn
+
+from models import evaluator, probes, properties, training
+from models.backbone import (
+    MATCH_TOLERANCE,
+    CannotFit,
+    LanguageModel,
+    build,
+    fit_ffn_width,
+    non_embedding_parameters,
+    reference_parameters,
+)
+from models.data import Batch, text_batches
+from models.loading import LoadError, load_mixer
+from models.sandbox.child import Channel, Task, TaskError
+from models.sandbox.wire import Array, Json, Message
+from models.scale import ModelSize, ProbeSpec, Stage
+from models.slots import slot_named
+
+TEXT = "text"
+
+# What the first optimiser step, the first compile check and the first FLOP count would import otherwise.
+_LAZY_MODULES = ("torch._dynamo", "torch.optim.adamw", "torch.utils.flop_counter")
+
+
+def warm_up() -> None:
+    """Import what children need, single-threaded; no backward pass and no parallel operator, which start threads."""
+    torch.set_num_threads(1)
+    torch.set_num_interop_threads(1)
+    for name in _LAZY_MODULES:
+        importlib.import_module(name)
+
+
+def examine(channel: Channel) -> None:
+    """start {source, slot, size, length} -> examined {properties, fingerprint, figures}."""
+    start = channel.receive()
+    size, slot = size_of(start.table("size")), start.text("slot")
+    target_parameters = reference_parameters(size, slot)
+    _seed(0)
+    found = properties.examine(_source(start), slot, size, target_parameters, length=start.integer("length"))
+    channel.send(
+        "examined",
+        {
+            "properties": [
+                {
+                    "name": item.name,
+                    "passed": item.passed,
+                    "figure": _finite_or_none(item.figure),
+                    "limit": _finite_or_none(item.limit),
+                    "detail": item.detail,
+                }
+                for item in found.properties
+            ],
+            "fingerprint": [float(value) for value in found.fingerprint if math.isfinite(value)],
+            "num_parameters": found.num_parameters,
+            "ffn_width": found.ffn_width,
+            "flops_per_token": found.flops_per_token,
+            "state_bytes": found.state_bytes,
+        },
+    )
+
+
+def train(channel: Channel) -> None:
+    """Train on the text (tokens in the first handed file), then on each probe, every time from fresh weights.
+
+    start {source, slot, stage, seed, device} -> prepared {target_parameters}, before candidate code runs; then for
+    each task begun {task}, point {task, step, loss, grad_norm, learning_rate} ..., weights {task, ffn_width} + arrays.
+    """
+    start = channel.receive()
+    stage, seed, slot = stage_of(start.table("stage")), start.integer("seed"), slot_named(start.text("slot"))
+    target_parameters = reference_parameters(stage.size, slot.name)
+    channel.send("prepared", {"target_parameters": target_parameters})
+    mixer_class = _load(_source(start), slot.entry)
+    try:
+        ffn_width = fit_ffn_width(mixer_class, stage.size, target_parameters)
+    except CannotFit as error:
+        raise TaskError("error", str(error)) from error
+    for spec in (None, *stage.probes):
+        _seed(seed)
+        model = build(mixer_class, stage.size, ffn_width, seed).to(start.text("device"))
+        name = TEXT if spec is None else spec.name
+        channel.send("begun", {"task": name})
+        _train_one(channel, model, stage, spec, _batches(channel, stage, spec, seed))
+        channel.send("weights", {"task": name, "ffn_width": ffn_width}, _arrays_of(model))
+
+
+def hidden_states(channel: Channel) -> None:
+    """start {source, slot, size, ffn_width, seed, device}; then, as often as the parent likes,
+
+    model + weights -> loaded; tokens + tokens_NT -> hidden + hidden_NTD (float32, after the final norm).
+    """
+    start = channel.receive()
+    size, slot, device = size_of(start.table("size")), slot_named(start.text("slot")), start.text("device")
+    seed = start.integer("seed")
+    _seed(seed)
+    mixer_class = _load(_source(start), slot.entry)
+    model: LanguageModel | None = None
+    while True:
+        request = channel.receive()
+        if request.kind == "model":
+            model = build(mixer_class, size, start.integer("ffn_width"), seed)
+            model.load_state_dict(
+                {name: torch.from_numpy(array) for name, array in request.arrays.items()}, strict=True
+            )
+            model = model.to(device).eval()
+            channel.send("loaded")
+        elif model is not None:
+            tokens_NT = torch.from_numpy(request.array("tokens_NT").astype(np.int64)).to(device)
+            with torch.no_grad():
+                hidden_NTD = model.hidden(tokens_NT)
+            channel.send("hidden", arrays={"hidden_NTD": hidden_NTD.float().cpu().numpy()})
+
+
+def score(channel: Channel) -> None:
+    """Trusted code only. start {size, slot, shapes} -> counted {num_parameters, target_parameters, tolerance}; then
+
+    hidden + hidden_NTD, head_VD, targets_NT -> scored {loss, stderr, accuracy, accuracy_stderr, num_items}.
+    """
+    start = channel.receive()
+    shapes = {name: _Shaped(shape) for name, shape in start.table("shapes").items()}
+    channel.send(
+        "counted",
+        {
+            "num_parameters": non_embedding_parameters(shapes),
+            "target_parameters": reference_parameters(size_of(start.table("size")), start.text("slot")),
+            "tolerance": MATCH_TOLERANCE,
+        },
+    )
+    while True:
+        request = channel.receive()
+        try:
+            scores = evaluator.score(
+                request.array("hidden_NTD"), request.array("head_VD"), request.array("targets_NT").astype(np.int64)
+            )
+        except evaluator.NonFiniteScore as error:
+            raise TaskError("nonfinite", str(error)) from error
+        channel.send(
+            "scored",
+            {
+                "loss": scores.loss,
+                "stderr": scores.stderr,
+                "accuracy": scores.accuracy,
+                "accuracy_stderr": scores.accuracy_stderr,
+                "num_items": scores.num_items,
+            },
+        )
+
+
+TASKS: Mapping[str, Task] = {"examine": examine, "train": train, "hidden_states": hidden_states, "score": score}
+
+
+def size_of(table: Mapping[str, Any]) -> ModelSize:
+    """The size that the parent sent as JSON."""
+    return ModelSize(**table)
+
+
+def stage_of(table: Mapping[str, Any]) -> Stage:
+    """The stage that the parent sent as JSON."""
+    return Stage(
+        **{
+            **table,
+            "size": size_of(table["size"]),
+            "probes": tuple(ProbeSpec(**probe) for probe in table["probes"]),
+            "seeds": tuple(table["seeds"]),
+        }
+    )
+
+
+class _Shaped:
+    """A shape without its array, for counting."""
+
+    def __init__(self, shape: Json) -> None:
+        self.shape: Any = shape
+
+
+def _source(start: Message) -> str:
+    return start.text("source", limit=1 << 20)
+
+
+def _load(source: str, entry: str) -> type[nn.Module]:
+    try:
+        return load_mixer(source, entry)
+    except LoadError as error:
+        raise TaskError("error", str(error)) from error
+
+
+def _seed(seed: int) -> None:
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % (1 << 32))
+
+
+def _batches(channel: Channel, stage: Stage, spec: ProbeSpec | None, seed: int) -> Iterator[Batch]:
+    if spec is not None:
+        return probes.batches(spec, seed)
+    mapped = mmap.mmap(channel.handed_fds[0], 0, prot=mmap.PROT_READ)
+    return text_batches(np.frombuffer(mapped, dtype=np.uint8), stage.batch_size, stage.length, seed)
+
+
+def _train_one(
+    channel: Channel, model: LanguageModel, stage: Stage, spec: ProbeSpec | None, batches: Iterator[Batch]
+) -> None:
+    plan: Stage | ProbeSpec = stage if spec is None else spec
+    name = TEXT if spec is None else spec.name
+
+    def report(point: training.TrainingPoint) -> None:
+        channel.send(
+            "point",
+            {
+                "task": name,
+                "step": point.step,
+                "loss": point.loss,
+                "grad_norm": point.grad_norm,
+                "learning_rate": point.learning_rate,
+            },
+        )
+
+    try:
+        training.train(
+            model,
+            batches,
+            steps=plan.steps,
+            learning_rate=plan.learning_rate,
+            warmup_steps=plan.warmup_steps,
+            report_every=plan.report_every,
+            report=report,
+        )
+    except training.NonFinite as error:
+        raise TaskError("nonfinite", f"{name}: {error}") from error
+    except training.Diverged as error:
+        raise TaskError("diverged", f"{name}: {error}") from error
+
+
+def _arrays_of(model: nn.Module) -> dict[str, Array]:
+    """The state dict as plain arrays; bfloat16, which numpy lacks, as the float32 that holds it exactly."""
+    arrays: dict[str, Array] = {}
+    for name, value in model.state_dict().items():
+        if not isinstance(value, torch.Tensor):
+            raise TaskError("error", f"the state dict holds {name} of {type(value).__name__}; keep tensors only")
+        plain = value.detach().cpu()
+        arrays[name] = (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
+    return arrays
+
+
+def _finite_or_none(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None

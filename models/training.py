@@ -1,0 +1,129 @@
+"""One training run: AdamW, linear warm-up, cosine decay, gradient clipping. Runs in a sandbox child.
+
+Shapes: B batch, T time, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+from models.data import Batch
+
+_CLIP_NORM = 1.0
+_WEIGHT_DECAY = 0.1
+_BETAS = (0.9, 0.95)
+_FINAL_SHARE = 0.1  # of the peak learning rate, at the last step
+_DIVERGENCE_NATS = 2.0  # above the lowest point of the curve
+
+
+class NonFinite(Exception):  # noqa: N818 - says what it is
+    """A loss, gradient or weight is NaN or infinite."""
+
+
+class Diverged(Exception):  # noqa: N818 - says what it is
+    """The loss climbed far above its own lowest point."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingPoint:
+    """One point of the curve: telemetry, since the candidate's code runs in the same process."""
+
+    step: int  # steps done
+    loss: float  # nats per counted token, mean of the steps since the last point
+    grad_norm: float  # before clipping, of the last step
+    learning_rate: float  # of the last step
+    tokens: int  # input tokens so far
+    elapsed_s: float  # since training began
+
+
+def train(
+    model: nn.Module,
+    batches: Iterator[Batch],
+    *,
+    steps: int,
+    learning_rate: float,
+    warmup_steps: int,
+    report_every: int,
+    report: Callable[[TrainingPoint], None],
+    clock: Callable[[], float] = time.perf_counter,
+) -> TrainingPoint:
+    """Train in place and report every `report_every` steps and after the last; hand back the last point.
+
+    Raises:
+        NonFinite: seen at a point of the curve (so up to `report_every` steps late), or in the weights at the end.
+        Diverged: a point lies 2 nats above the lowest one.
+    """
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    device = parameters[0].device
+    optimiser = torch.optim.AdamW(_groups(parameters), lr=learning_rate, betas=_BETAS, fused=True)
+    model.train()
+    begin = clock()
+    summed = torch.zeros((), device=device)
+    lowest, tokens, last = math.inf, 0, 0
+    point: TrainingPoint | None = None
+    for step in range(1, steps + 1):
+        inputs, targets = next(batches)
+        rate = learning_rate * _schedule(step, steps, warmup_steps)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        logits_BTV = model(torch.from_numpy(inputs).to(device))
+        loss = F.cross_entropy(logits_BTV.flatten(0, 1).float(), torch.from_numpy(targets).to(device).flatten())
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        grad_norm = nn.utils.clip_grad_norm_(parameters, _CLIP_NORM)
+        optimiser.step()
+        summed += loss.detach()
+        tokens += inputs.size
+        if step % report_every and step != steps:
+            continue
+        point = TrainingPoint(
+            step=step,
+            loss=float(summed) / (step - last),
+            grad_norm=float(grad_norm),
+            learning_rate=rate,
+            tokens=tokens,
+            elapsed_s=clock() - begin,
+        )
+        _require_finite(point)
+        report(point)
+        lowest = min(lowest, point.loss)
+        if point.loss > lowest + _DIVERGENCE_NATS:
+            raise Diverged(f"loss {point.loss:.3f} at step {step}, {point.loss - lowest:.1f} nats above its lowest")
+        summed.zero_()
+        last = step
+    if point is None:
+        raise ValueError(f"steps is {steps}; give at least 1")
+    for name, value in model.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise NonFinite(f"{name} is not finite after step {steps}")
+    return point
+
+
+def _groups(parameters: list[nn.Parameter]) -> list[dict[str, object]]:
+    """Matrices decay; gains, biases and decay rates do not."""
+    return [
+        {"params": [parameter for parameter in parameters if parameter.dim() >= 2], "weight_decay": _WEIGHT_DECAY},
+        {"params": [parameter for parameter in parameters if parameter.dim() < 2], "weight_decay": 0.0},
+    ]
+
+
+def _schedule(step: int, steps: int, warmup_steps: int) -> float:
+    """Share of the peak rate at a step counted from 1: linear up, cosine down to a tenth."""
+    if step <= warmup_steps:
+        return step / warmup_steps
+    progress = (step - warmup_steps) / max(1, steps - warmup_steps)
+    return _FINAL_SHARE + (1 - _FINAL_SHARE) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _require_finite(point: TrainingPoint) -> None:
+    if not math.isfinite(point.loss):
+        raise NonFinite(f"loss is {point.loss} at step {point.step}")
+    if not math.isfinite(point.grad_norm):
+        raise NonFinite(f"gradient norm is {point.grad_norm} at step {point.step}")

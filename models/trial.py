@@ -1,0 +1,298 @@
+"""One trial of a candidate, from a Ray worker: children do the work, this side keeps order and time.
+
+Standard library, numpy and our torch-free modules only. What training children say is telemetry (Metric); the figures
+of a Trial come from the sealed evaluation (models.sandbox.sealed). Examinations are handed on from models.sandbox.exam.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+
+from cognition.records import FailureKind, Metric, Score, Trial, TrialStatus
+from models import probes
+from models.data import Batch, DataSpec, load_corpus, windows
+from models.sandbox import wire
+from models.sandbox.exam import ExamJob, examine, source_problem
+from models.sandbox.parent import Child, ForkServer, SandboxError, lent
+from models.sandbox.sealed import Sealed, Subject, TrialError, evaluate, expect, talking
+from models.sandbox.wire import Array, Json, Message
+from models.scale import Stage
+from models.slots import slot_named
+
+__all__ = ["ExamJob", "TrialJob", "TrialRun", "examine"]
+
+TEXT = "text"
+_STATE_SLACK_BYTES = 64 << 20  # buffers, beside the parameters that the budget bounds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialJob:
+    """A training that is wanted: one candidate, one stage, one seed."""
+
+    trial_id: str
+    candidate_id: str
+    source: str
+    slot: str
+    stage: Stage
+    seed: int
+    data: DataSpec
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        slot_named(self.slot)
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What is known of a trial so far, measured on this side."""
+
+    train_loss: float | None = None
+    ffn_width: int | None = None
+    steps: int = 0
+    first_step_at: float = 0.0
+    last_step_at: float = 0.0
+    sealed_since: float = 0.0
+    weights: dict[str, dict[str, Array]] = field(default_factory=dict)
+
+
+class TrialRun:
+    """A trial under way. `advance` belongs to one thread; `cancel` and `stop` may be called from any."""
+
+    def __init__(self, job: TrialJob, server: ForkServer) -> None:
+        self._job = job
+        self._server = server
+        self._progress = _Progress()
+        self._lock = threading.Lock()
+        self._child: Child | None = None
+        self._ending: tuple[TrialStatus, FailureKind | None, str] | None = None
+        self._trial: Trial | None = None
+        self._started_at = 0.0
+        self._deadline = 0.0
+        self._points = self._run()
+
+    @property
+    def sealed_s(self) -> float:
+        """Seconds that the sealed evaluation took; 0 before it ended."""
+        since = self._progress.sealed_since
+        return self._trial.finished_at - since if self._trial is not None and since else 0.0
+
+    def advance(self) -> Metric | Trial:
+        """Wait for the next point of the curve; the Trial ends it, and is handed out again after that.
+
+        A candidate's failure is a Trial. Raises ValueError for a corpus or stage that cannot serve, and SandboxError
+        when no fork server can be started.
+        """
+        if self._trial is not None:
+            return self._trial
+        try:
+            return next(self._points)
+        except StopIteration as end:
+            trial: Trial = end.value
+            self._trial = trial
+            return trial
+
+    def cancel(self) -> None:
+        """End the trial now as failed, cancelled; nothing happens when it has ended."""
+        self._interrupt(TrialStatus.failed, FailureKind.cancelled, "cancelled")
+
+    def stop(self, reason: str) -> None:
+        """End the trial now as stopped, by a policy that says why."""
+        self._interrupt(TrialStatus.stopped, None, reason)
+
+    def _interrupt(self, status: TrialStatus, failure: FailureKind | None, detail: str) -> None:
+        with self._lock:
+            if self._ending is None:
+                self._ending = (status, failure, detail)
+            child = self._child
+        if child is not None:
+            child.kill()
+
+    def _run(self) -> Generator[Metric, None, Trial]:
+        self._started_at = time.time()
+        self._server.start()
+        eval_sets = self._eval_sets()
+        self._deadline = time.monotonic() + self._job.stage.deadline_s
+        try:
+            if problem := source_problem(self._job.source):
+                raise TrialError(FailureKind.error, problem)
+            yield from self._train()
+            self._progress.sealed_since = time.time()
+            sealed = evaluate(
+                self._subject(),
+                self._progress.weights,
+                eval_sets,
+                self._spawn,
+                audit_positions=self._job.stage.audit_positions,
+                salt=self._job.trial_id,
+            )
+        except TrialError as error:
+            status, failure, detail = self._ending or (TrialStatus.failed, error.kind, error.detail)
+            return self._trial_of(status, failure=failure, detail=detail)
+        return self._trial_of(TrialStatus.finished, sealed=sealed)
+
+    def _eval_sets(self) -> dict[str, Batch]:
+        """By task. The windows are the same for every candidate and seed: paired differences then vary less."""
+        job, stage = self._job, self._job.stage
+        tokens = load_corpus(job.data).split(stage.split)
+        sets = {TEXT: windows(tokens, stage.eval_windows, stage.length, job.data.seed)}
+        return sets | {spec.name: probes.eval_set(spec, job.seed) for spec in stage.probes}
+
+    def _train(self) -> Generator[Metric, None, None]:
+        job = self._job
+        told: dict[str, Json] = {
+            "source": job.source,
+            "slot": job.slot,
+            "stage": asdict(job.stage),
+            "seed": job.seed,
+            "device": job.device,
+        }
+        with (
+            lent(load_corpus(job.data).train) as fd,
+            talking(lambda task, body: self._spawn(task, body, (fd,)), "train", told) as child,
+        ):
+            target = expect(child, "prepared").integer("target_parameters", low=1)
+            for task, steps, tokens_per_step in self._tasks():
+                _require_task(expect(child, "begun"), task)
+                if task == TEXT:
+                    self._progress.first_step_at = time.time()
+                yield from self._follow(child, task, steps, tokens_per_step, self._state_limit(target))
+
+    def _follow(
+        self, child: Child, task: str, steps: int, tokens_per_step: int, max_array_bytes: int
+    ) -> Generator[Metric, None, None]:
+        """A task's points, then its weights; steps only rise, so that a child cannot send points without end."""
+        last = 0
+        while True:
+            message = expect(child, "point", "weights", max_array_bytes=max_array_bytes)
+            _require_task(message, task)
+            if message.kind == "weights":
+                self._progress.ffn_width = message.integer("ffn_width", low=8)
+                self._progress.weights[task] = dict(message.arrays)
+                return
+            last = message.integer("step", low=last + 1, high=steps)
+            self._progress.last_step_at = time.time()
+            metric = Metric(
+                trial_id=self._job.trial_id,
+                task=task,
+                step=last,
+                loss=message.real("loss"),
+                grad_norm=message.real("grad_norm"),
+                learning_rate=message.real("learning_rate"),
+                tokens=last * tokens_per_step,
+                elapsed_s=self._progress.last_step_at - self._started_at,
+            )
+            if task == TEXT:
+                self._progress.steps, self._progress.train_loss = last, metric.loss
+            yield metric
+
+    def _tasks(self) -> Iterator[tuple[str, int, int]]:
+        """Name, steps and tokens per step of what is trained, in order."""
+        stage = self._job.stage
+        yield TEXT, stage.steps, stage.batch_size * stage.length
+        for spec in stage.probes:
+            yield spec.name, spec.steps, spec.batch_size * spec.length
+
+    def _state_limit(self, target_parameters: int) -> int:
+        size = self._job.stage.size
+        return 8 * (2 * target_parameters + 2 * size.vocab_size * size.hidden_size) + _STATE_SLACK_BYTES
+
+    def _subject(self) -> Subject:
+        assert self._progress.ffn_width is not None
+        job = self._job
+        return Subject(
+            source=job.source,
+            slot=job.slot,
+            size=job.stage.size,
+            ffn_width=self._progress.ffn_width,
+            seed=job.seed,
+            device=job.device,
+        )
+
+    @contextmanager
+    def _spawn(self, task: str, body: Mapping[str, Json], fds: tuple[int, ...] = ()) -> Iterator[Child]:
+        """A child that `cancel` can reach, for what is left of the trial's time."""
+        self._require_going()
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TrialError(FailureKind.timeout, f"no time was left for {task!r}")
+        try:
+            child = self._server.spawn(task, body, fds=fds, deadline_s=left)
+        except wire.PeerSilentError as error:
+            raise TrialError(FailureKind.timeout, f"the deadline passed in {task!r}") from error
+        except (SandboxError, wire.WireError) as error:
+            raise TrialError(FailureKind.child_died, f"{task!r} could not be started: {error}") from error
+        with child:
+            with self._lock:
+                self._child = child
+            try:
+                self._require_going()
+                yield child
+            finally:
+                with self._lock:
+                    self._child = None
+
+    def _require_going(self) -> None:
+        if self._ending is not None:
+            raise TrialError(FailureKind.cancelled, "cancelled")
+
+    def _trial_of(
+        self, status: TrialStatus, *, failure: FailureKind | None = None, detail: str = "", sealed: Sealed | None = None
+    ) -> Trial:
+        job, seen, finished_at = self._job, self._progress, time.time()
+        scores = _scores(job.stage, sealed)
+        accuracies = [score.value for score in scores if score.chance is not None]
+        return Trial(
+            trial_id=job.trial_id,
+            candidate_id=job.candidate_id,
+            stage=job.stage.name,
+            seed=job.seed,
+            split=job.stage.split,
+            status=status,
+            failure=failure,
+            detail=detail,
+            loss=scores[0].value if scores else None,
+            loss_stderr=scores[0].stderr if scores else None,
+            benchmark=sum(accuracies) / len(accuracies) if accuracies else None,
+            scores=scores,
+            train_loss=seen.train_loss,
+            num_parameters=sealed.num_parameters if sealed else None,
+            ffn_width=seen.ffn_width,
+            steps=seen.steps,
+            tokens=seen.steps * job.stage.batch_size * job.stage.length,
+            train_s=max(0.0, seen.last_step_at - seen.first_step_at),
+            slot_s=finished_at - self._started_at,
+            started_at=self._started_at,
+            first_step_at=seen.first_step_at,
+            finished_at=finished_at,
+            worker=f"{socket.gethostname()}:{os.getpid()}",
+        )
+
+
+def _scores(stage: Stage, sealed: Sealed | None) -> tuple[Score, ...]:
+    """The sealed loss on text first, then each probe's accuracy with its chance; empty without an evaluation."""
+    if sealed is None:
+        return ()
+    text = sealed.scores[TEXT]
+    loss = Score(name="loss", value=text.loss, stderr=text.stderr, num_items=text.num_items)
+    accuracies = (
+        Score(
+            name=f"{spec.name}_accuracy",
+            value=sealed.scores[spec.name].accuracy,
+            stderr=sealed.scores[spec.name].accuracy_stderr,
+            chance=probes.chance(spec),
+            num_items=sealed.scores[spec.name].num_items,
+        )
+        for spec in stage.probes
+    )
+    return (loss, *accuracies)
+
+
+def _require_task(message: Message, task: str) -> None:
+    if message.text("task") != task:
+        raise wire.MalformedError(f"{message.kind} is about {message.text('task', limit=80)!r}, {task!r} was due")

@@ -1,0 +1,1 @@
+"""The campaign: the loop, selection, actors, the trial engine and the report."""

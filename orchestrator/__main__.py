@@ -1,0 +1,76 @@
+"""The command line: `python -m orchestrator +campaign=linear_attn [key=value ...]`."""
+
+from __future__ import annotations
+
+import sys
+
+from orchestrator.config import compose, known_campaigns, settings_from
+from orchestrator.errors import UsageError
+
+HELP = """\
+python -m orchestrator +campaign=NAME [key=value ...]
+
+Runs a campaign of architecture research to its end; the same command goes on after any interruption.
+
+campaigns   {campaigns}
+groups      scale=auto|cpu|tiny  arms=auto|grammar|random  selection=two_tier|mad_sigmoid|uniform
+            data=stdlib|folder  cluster=auto|local  tracking=auto|offline|online|none
+often used  budget.candidates=48     more candidates (on a finished campaign: goes on)
+            run.name=NAME            another folder under runs/
+            run.fresh=true           another campaign beside an existing one
+            deterministic=true       one seed gives one campaign, with any number of slots
+            seed=1                   another campaign
+            cluster.address=HOST:PORT  a Ray cluster (or RAY_ADDRESS)
+
+--cfg job   print the whole configuration and exit
+--help      this text
+
+beside it   python -m orchestrator.status runs/NAME     how it stands
+            python -m orchestrator.stop runs/NAME       a clean stop
+            python -m cognition sql "SELECT ..." --run runs/NAME
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Exit codes: 0 finished or stopped by request, 2 bad input, 130 Ctrl-C, 143 SIGTERM."""
+    if "--help" in arguments or "-h" in arguments:
+        print(HELP.format(campaigns=", ".join(known_campaigns())))
+        return 0
+    try:
+        show = _takes_cfg(arguments)
+        unknown = [a for a in arguments if a.startswith("-")]
+        if unknown:
+            raise UsageError(f"unknown option {unknown[0]}: known are --help and --cfg job; values go as key=value")
+        values = compose(arguments)
+        if show:
+            return _show(values)
+        settings = settings_from(values)
+        from orchestrator.campaign import Campaign
+        from orchestrator.terminal import Terminal
+
+        result = Campaign(settings, views=[Terminal()]).run()
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return {"SIGINT": 130, "SIGTERM": 143}.get(result.stopped_by or "", 0)
+
+
+def _takes_cfg(arguments: list[str]) -> bool:
+    if "--cfg" not in arguments:
+        return False
+    place = arguments.index("--cfg")
+    if arguments[place + 1 : place + 2] != ["job"]:
+        raise UsageError("--cfg takes one value, job: --cfg job")
+    del arguments[place : place + 2]
+    return True
+
+
+def _show(values: dict[str, object]) -> int:
+    import yaml
+
+    print(yaml.safe_dump(values, sort_keys=False), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

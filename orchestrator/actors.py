@@ -1,0 +1,178 @@
+"""Thin Ray actors: the four agents, the gate, the ledger and the trial engine. What they do is elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from agents.analyst import Analyst, Context
+from agents.brief import Brief, Member
+from agents.engineer import Engineer
+from agents.fitness import FitnessSettings
+from agents.judge import Judge
+from agents.ledger import BudgetLedger, Cost, Limits, Refusal, Reservation, Spend
+from agents.researcher import Researcher
+from cognition.records import Candidate, FailureKind, Insight, Metric, Report, Trial, Verdict, trial_id_of
+from models.data import DataSpec
+from models.scale import Scale
+from models.trial import ExamJob, TrialJob
+from orchestrator.errors import UsageError
+
+_AGENT = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 3}
+_HOST_RETRIES = 2  # a dead worker is not the candidate's fault
+
+
+class BudgetReached(UsageError):
+    """A trial was not started because its worst cost no longer fits the budget."""
+
+
+@ray.remote(**_AGENT)
+class ResearcherActor:
+    """Hosts `agents.researcher.Researcher`."""
+
+    def __init__(self) -> None:
+        self._researcher = Researcher()
+
+    async def propose(self, brief: Brief) -> Candidate:
+        return await self._researcher.propose(brief)
+
+
+@ray.remote(**_AGENT)
+class EngineerActor:
+    """Hosts `agents.engineer.Engineer`; trials go to the engine through its runner."""
+
+    def __init__(self, engine: Any, ledger: Any, scale: Scale, data: DataSpec) -> None:
+        self._engineer = Engineer(EngineRunner(engine=engine, ledger=ledger, scale=scale, data=data))
+
+    async def repair(self, candidate: Candidate, report: Report, brief: Brief) -> Candidate:
+        return await self._engineer.repair(candidate, report, brief)
+
+    async def train(self, candidate: Candidate, stage: str, seeds: tuple[int, ...]) -> tuple[Trial, ...]:
+        return await self._engineer.train(candidate, stage, seeds)
+
+
+@ray.remote(**_AGENT)
+class JudgeActor:
+    """Hosts `agents.judge.Judge`."""
+
+    def __init__(self, settings: FitnessSettings) -> None:
+        self._judge = Judge(settings)
+
+    async def assess(
+        self, candidate: Candidate, report: Report, trials: tuple[Trial, ...], reference: Member
+    ) -> Verdict:
+        return await self._judge.assess(candidate, report, trials, reference)
+
+
+@ray.remote(**_AGENT)
+class AnalystActor:
+    """Hosts `agents.analyst.Analyst`."""
+
+    def __init__(self) -> None:
+        self._analyst = Analyst()
+
+    async def explain(
+        self, candidate: Candidate, trials: tuple[Trial, ...], verdict: Verdict, context: Context
+    ) -> tuple[Insight, ...]:
+        return await self._analyst.explain(candidate, trials, verdict, context)
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=3)
+class ExaminerActor:
+    """Runs the gate: every examination in a child of this actor's fork server."""
+
+    def __init__(self) -> None:
+        from models.sandbox.parent import ForkServer
+
+        self._server = ForkServer()
+        self._one_at_a_time = asyncio.Semaphore(1)
+
+    async def examine(self, job: ExamJob) -> Report:
+        from models.trial import examine
+
+        async with self._one_at_a_time:
+            return await asyncio.to_thread(examine, job, self._server)
+
+
+@ray.remote(num_cpus=0)
+class LedgerActor:
+    """Hosts the one purse. Not restarted blindly: the campaign refills a new one from the store."""
+
+    def __init__(self, limits: Limits, spend: Sequence[Spend]) -> None:
+        self._ledger = BudgetLedger(limits)
+        self._ledger.restore(spend)
+
+    async def reserve(self, account: str, worst: Cost) -> Reservation | Refusal:
+        return self._ledger.reserve(account, worst)
+
+    async def settle(self, reservation: Reservation, actual: Cost) -> None:
+        self._ledger.settle(reservation, actual)
+
+    async def spent(self) -> tuple[Spend, ...]:
+        return self._ledger.spent()
+
+
+@ray.remote(num_cpus=0, max_restarts=-1)
+class TrialEngineActor:
+    """Hosts the trial engine: in an actor of its own, because Ray kills an actor's children with it."""
+
+    def __init__(self, cpus_per_trial: float, max_trials: int) -> None:
+        from orchestrator.pools import resources_of
+        from orchestrator.trial_engine import TrialEngine
+
+        self._engine = TrialEngine(resources_of(cpus_per_trial), max_trials)
+
+    async def run(self, job: TrialJob) -> Trial:
+        return await asyncio.wrap_future(self._engine.submit(job))
+
+    async def curve(self, trial_id: str) -> tuple[Metric, ...]:
+        return self._engine.curve(trial_id)
+
+    async def running(self) -> tuple[Any, ...]:
+        return self._engine.running()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRunner:
+    """The Engineer's `Runner`: reserves a trial's worst cost, hands it to the engine, settles what it took."""
+
+    engine: Any
+    ledger: Any
+    scale: Scale
+    data: DataSpec
+
+    async def run(self, candidate: Candidate, stage: str, seed: int) -> Trial:
+        job = TrialJob(
+            trial_id=trial_id_of(candidate.candidate_id, stage, seed),
+            candidate_id=candidate.candidate_id,
+            source=candidate.source,
+            slot=candidate.slot,
+            stage=self.scale.stage(stage),
+            seed=seed,
+            data=self.data,
+        )
+        worst = Cost(slot_hours=job.stage.deadline_s / 3600)
+        reservation = await self.ledger.reserve.remote(f"{stage}/{candidate.arm}", worst)
+        if isinstance(reservation, Refusal):
+            raise BudgetReached(reservation.reason)
+        slot_s = 0.0
+        for _ in range(1 + _HOST_RETRIES):
+            trial: Trial = await self._run(job)
+            slot_s += trial.slot_s
+            if trial.failure is not FailureKind.worker_died:
+                break
+        await self.ledger.settle.remote(reservation, Cost(slot_hours=slot_s / 3600))
+        return trial
+
+    async def _run(self, job: TrialJob) -> Trial:
+        """The engine restarts when it dies, and its trials with it: ask again."""
+        while True:
+            try:
+                trial: Trial = await self.engine.run.remote(job)
+                return trial
+            except (ray.exceptions.ActorUnavailableError, ray.exceptions.ActorDiedError):
+                await asyncio.sleep(1.0)

@@ -1,0 +1,109 @@
+"""Connect to the Ray that the configuration names, or start a private one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.config import ClusterSettings
+from orchestrator.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """What was connected to."""
+
+    description: str
+    owned: bool  # we joined or started it, so we leave it
+    num_cpus: float
+    num_gpus: float
+    num_slots: int
+
+
+def connect(settings: ClusterSettings, namespace: str) -> Cluster:
+    """Connect to Ray or start it. A private Ray is the default: `ray.init()` alone would join any that was left behind.
+
+    Raises:
+        UsageError: the address does not answer within the time-out.
+    """
+    import ray
+
+    if ray.is_initialized():  # a notebook or a test that has its own Ray
+        return _described("the Ray of this process", settings, owned=False)
+    address = settings.address or os.environ.get("RAY_ADDRESS") or "local"
+    private = address == "local"
+    quiet = {"include_dashboard": False, "num_cpus": settings.slots and _cpus(settings)} if private else {}
+    if not private:
+        _probe(address, settings.connect_timeout_s)
+    try:
+        ray.init(
+            address=address, namespace=namespace, log_to_driver=False, logging_level=logging.ERROR, **quiet
+        )
+    except (ConnectionError, RuntimeError, TimeoutError) as error:
+        raise UsageError(f"Ray at {address} cannot be joined ({error}): check cluster.address") from error
+    where = "a private Ray on this machine" if private else f"the Ray at {address}"
+    return _described(where, settings, owned=True)
+
+
+def disconnect(cluster: Cluster) -> None:
+    """Leave Ray if we joined it; a private one ends with us."""
+    import ray
+
+    if cluster.owned:
+        ray.shutdown()
+
+
+def end(*actors: Any) -> None:
+    """End our actors, and with the trial engine its trials."""
+    import ray
+
+    for actor in actors:
+        ray.kill(actor)
+
+
+def _described(where: str, settings: ClusterSettings, *, owned: bool) -> Cluster:
+    import ray
+
+    resources = ray.cluster_resources()
+    num_cpus, num_gpus = float(resources.get("CPU", 0)), float(resources.get("GPU", 0))
+    fitting = int(num_cpus // settings.cpus_per_trial)
+    if fitting < 1:
+        if owned:
+            ray.shutdown()
+        raise UsageError(
+            f"the cluster has {num_cpus:g} CPUs and a trial takes {settings.cpus_per_trial:g}: "
+            "lower cluster.cpus_per_trial or add nodes"
+        )
+    slots = min(fitting, settings.slots or fitting)
+    nodes = sum(1 for node in ray.nodes() if node["Alive"])
+    return Cluster(
+        description=where + (f" ({nodes} nodes)" if nodes > 1 else ""),
+        owned=owned,
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+        num_slots=slots,
+    )
+
+
+def _cpus(settings: ClusterSettings) -> int:
+    assert settings.slots is not None
+    return max(1, round(settings.slots * settings.cpus_per_trial))
+
+
+def _probe(address: str, timeout_s: float) -> None:
+    """Fail at once where Ray itself would retry for minutes."""
+    target = address.removeprefix("ray://")
+    if target == "auto":
+        return
+    host, _, port = target.rpartition(":")
+    if not host or not port.isdigit():
+        raise UsageError(f"cluster.address is {address!r}: use HOST:PORT, ray://HOST:PORT, auto or local")
+    try:
+        socket.create_connection((host, int(port)), timeout=timeout_s).close()
+    except OSError as error:
+        raise UsageError(
+            f"no Ray answers at {address} ({error}): start it with `ray start --head`, or use cluster.address=local"
+        ) from error

@@ -1,0 +1,315 @@
+"""The configuration of a campaign: composed once by Hydra from conf/, checked once by the dataclasses named here.
+
+Each group's dataclass stands beside its owner and checks itself; this module only turns composed values into them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from agents.fitness import FitnessSettings
+from cognition.novelty import SAME_BEHAVIOUR
+from models.data import DataSpec
+from models.scale import Scale, load_scale, scale_from_mapping
+from models.slots import SLOTS
+from orchestrator.errors import UsageError
+from orchestrator.selection import SelectionSettings
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+Record = TypeVar("Record")
+
+ARMS = ("grammar", "random")
+TRACKING_MODES = ("auto", "online", "offline", "none")
+
+
+def _positive(name: str, value: float | None) -> None:
+    if value is not None and not value > 0:
+        raise ValueError(f"{name} is {value}: it has to be above zero, or null for no limit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """Where the campaign's folder is."""
+
+    name: str | None = None
+    root: str = "runs"
+    fresh: bool = False
+
+    def __post_init__(self) -> None:
+        if self.name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.name):
+            raise ValueError(
+                f"run.name is {self.name!r}: it becomes a folder's name, use letters, digits, '.', '_' and '-'"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CampaignSettings:
+    """What is searched, and from where."""
+
+    name: str
+    slot: str = "token_mixer"
+    founders: tuple[str, ...] = ("baselines",)
+    noise_seeds: int = 1
+    verify_best: int = 3
+
+    def __post_init__(self) -> None:
+        if self.slot not in SLOTS:
+            raise ValueError(f"campaign.slot is {self.slot!r}: known slots are {', '.join(SLOTS)}")
+        if self.noise_seeds < 1:
+            raise ValueError(
+                f"campaign.noise_seeds is {self.noise_seeds}: at least 1 is needed, or no effect has an error bar"
+            )
+        if self.verify_best < 0:
+            raise ValueError(f"campaign.verify_best is {self.verify_best}: use 0 (no verification) or more")
+        known = ("baselines", *SLOTS[self.slot].baselines)
+        for founder in self.founders:
+            if founder not in known:
+                raise ValueError(f"campaign.founders has {founder!r}: known are {', '.join(known)}")
+        if "baselines" not in self.founders and SLOTS[self.slot].reference not in self.founders:
+            raise ValueError(
+                f"campaign.founders is {list(self.founders)}: the reference baseline "
+                f"{SLOTS[self.slot].reference!r} has to be among them, every score is relative to it"
+            )
+
+    def founder_names(self) -> tuple[str, ...]:
+        """Names of the founders, the reference baseline first."""
+        slot = SLOTS[self.slot]
+        names: list[str] = [slot.reference]
+        for founder in self.founders:
+            names += slot.baselines if founder == "baselines" else (founder,)
+        return tuple(dict.fromkeys(names))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetSettings:
+    """Limits; None means none. A larger budget extends a finished campaign."""
+
+    candidates: int = 24
+    slot_hours: float | None = None
+    wall_hours: float | None = None
+    usd: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.candidates <= 10_000_000:
+            raise ValueError(f"budget.candidates is {self.candidates}: use a number from 0 to 10,000,000")
+        _positive("budget.slot_hours", self.slot_hours)
+        _positive("budget.wall_hours", self.wall_hours)
+        if self.usd is not None and self.usd < 0:
+            raise ValueError(f"budget.usd is {self.usd}: use 0 or more, or null for no limit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowSettings:
+    """How candidates flow through the loop."""
+
+    look_ahead: int | None = 6
+    max_repairs: int = 3
+    gate_deadline_s: float = 60.0
+    duplicate_distance: float = SAME_BEHAVIOUR
+
+    def __post_init__(self) -> None:
+        if self.look_ahead is not None and self.look_ahead < 1:
+            raise ValueError(f"flow.look_ahead is {self.look_ahead}: use 1 or more, or null for slots + 2")
+        if self.max_repairs < 0:
+            raise ValueError(f"flow.max_repairs is {self.max_repairs}: use 0 or more")
+        _positive("flow.gate_deadline_s", self.gate_deadline_s)
+        if self.duplicate_distance < 0:
+            raise ValueError(f"flow.duplicate_distance is {self.duplicate_distance}: use 0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmSettings:
+    """Who proposes: each candidate belongs to an arm, drawn by weight."""
+
+    name: str
+    weights: Mapping[str, float] = field(default_factory=lambda: {"grammar": 3.0, "random": 1.0})
+
+    def __post_init__(self) -> None:
+        for arm, weight in self.weights.items():
+            if arm not in ARMS:
+                raise ValueError(f"arms.weights has {arm!r}: known arms are {', '.join(ARMS)}")
+            if weight < 0:
+                raise ValueError(f"arms.weights.{arm} is {weight}: use 0 or more")
+        if not sum(self.weights.values()) > 0:
+            raise ValueError(f"arms.weights is {dict(self.weights)}: at least one arm needs a weight above zero")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSettings:
+    """Where trials run."""
+
+    address: str | None = None
+    slots: int | None = None
+    cpus_per_trial: float = 1.0
+    connect_timeout_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        _positive("cluster.slots", self.slots)
+        _positive("cluster.cpus_per_trial", self.cpus_per_trial)
+        _positive("cluster.connect_timeout_s", self.connect_timeout_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackingSettings:
+    """W&B."""
+
+    mode: str = "auto"
+    project: str = "architecture-research"
+
+    def __post_init__(self) -> None:
+        if self.mode not in TRACKING_MODES:
+            raise ValueError(f"tracking.mode is {self.mode!r}: known modes are {', '.join(TRACKING_MODES)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that a campaign is told."""
+
+    run: RunSettings
+    campaign: CampaignSettings
+    budget: BudgetSettings
+    flow: FlowSettings
+    fitness: FitnessSettings
+    scale: Scale
+    data: DataSpec
+    arms: ArmSettings
+    selection: SelectionSettings
+    cluster: ClusterSettings
+    tracking: TrackingSettings
+    seed: int = 0
+    deterministic: bool = False
+
+    def __post_init__(self) -> None:
+        if self.deterministic and self.flow.look_ahead is None:
+            raise ValueError("deterministic is true and flow.look_ahead is null: deterministic mode needs a number")
+
+    @property
+    def run_folder(self) -> Path:
+        return Path(self.run.root) / (self.run.name or self.campaign.name)
+
+
+def known_campaigns() -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in (CONF / "campaign").glob("*.yaml")))
+
+
+def compose(overrides: Sequence[str]) -> dict[str, Any]:
+    """Compose conf/ with the overrides into plain values.
+
+    Raises:
+        UsageError: unknown campaign, group option or key, or an override that does not parse.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(CONF), job_name="orchestrator"):
+            config = hydra_compose("config", overrides=list(overrides))
+        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UsageError(_one_line(str(error))) from error
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def settings_from(values: Mapping[str, Any]) -> Settings:
+    """Check composed values and turn them into `Settings`.
+
+    Raises:
+        UsageError: a value of the wrong type or out of range, or an unknown key.
+    """
+    values = dict(values)
+    if "campaign" not in values:
+        raise UsageError(f"no campaign chosen: add +campaign=NAME (known: {', '.join(known_campaigns())})")
+    try:
+        scale = dict(values.pop("scale"))
+        resolved = load_scale("cpu") if scale.get("name") == "auto" else scale_from_mapping(scale)
+        parts = {"scale": resolved, **{name: values.pop(name) for name in ("seed", "deterministic") if name in values}}
+        hints = typing.get_type_hints(Settings)
+        for name in list(values):
+            if name not in hints:
+                raise ValueError(f"unknown key {name!r}{_suggest(name, hints)}")
+            parts[name] = read_record(hints[name], values.pop(name), name)
+        parts["seed"] = _convert(int, parts.get("seed", 0), "seed")
+        parts["deterministic"] = _convert(bool, parts.get("deterministic", False), "deterministic")
+        return Settings(**parts)
+    except (ValueError, TypeError) as error:
+        raise UsageError(_one_line(str(error))) from error
+
+
+def read_record(kind: type[Record], values: Any, where: str) -> Record:
+    """One flat dataclass from a mapping; unknown keys and wrong types are named with their place."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where} is {values!r}: a group of keys is needed")
+    hints = typing.get_type_hints(kind)
+    for key in values:
+        if key not in hints:
+            raise ValueError(f"unknown key {where}.{key}{_suggest(str(key), hints)}")
+    converted = {key: _convert(hints[key], value, f"{where}.{key}") for key, value in values.items()}
+    missing = [
+        item.name
+        for item in dataclasses.fields(kind)  # type: ignore[arg-type]  # kind is a dataclass
+        if item.name not in converted
+        and item.default is dataclasses.MISSING
+        and item.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ValueError(f"{where} lacks {', '.join(missing)}: set {where}.{missing[0]}=...")
+    return kind(**converted)
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return _convert(next(a for a in arguments if a is not type(None)), value, where)
+    if origin is tuple:
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise ValueError(f"{where} is {value!r}: a list is needed, as [a,b]")
+        return tuple(_convert(arguments[0], item, where) for item in value)
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{where} is {value!r}: a group of keys is needed")
+        return {str(key): _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ValueError(f"{where} is {value!r}: {_NAMES.get(hint, hint)} is needed")
+    return value
+
+
+_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+def _suggest(name: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f": did you mean {close[0]!r}?" if close else f" (known: {', '.join(known)})"
+
+
+def _one_line(message: str) -> str:
+    lines = [line.strip() for line in message.split("Config search path")[0].splitlines()]
+    kept = [line for line in lines if line and not line.startswith(("full_key:", "object_type=", "See https"))]
+    return " ".join(kept).replace("In 'config': ", "")
+
+
+def plain(settings: Any) -> Any:
+    """Settings as plain values (dicts, lists, scalars), for config.yaml and for comparing."""
+    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
+        return {item.name: plain(getattr(settings, item.name)) for item in dataclasses.fields(settings)}
+    if isinstance(settings, Mapping):
+        return {str(key): plain(value) for key, value in settings.items()}
+    if isinstance(settings, tuple | list):
+        return [plain(value) for value in settings]
+    return settings

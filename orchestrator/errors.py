@@ -1,0 +1,7 @@
+"""Errors that are the user's to mend: shown as one line, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+
+class UsageError(ValueError):
+    """Bad input. The message says what, the value, and the remedy."""

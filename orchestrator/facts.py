@@ -1,0 +1,55 @@
+"""What a campaign was made with: versions, git revision, hashes of data and code. Written beside its configuration."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from orchestrator.config import Settings
+
+_ROOT = Path(__file__).resolve().parent.parent
+_ROOMS = ("orchestrator", "agents", "models", "kernels", "cognition", "conf")
+_PACKAGES = ("ray", "torch", "numpy", "duckdb", "pyarrow", "hydra-core", "wandb", "triton", "flash-linear-attention")
+
+
+def facts_of(settings: Settings, corpus_digest: str) -> dict[str, Any]:
+    """Facts for config.yaml; never compared, so that an upgrade does not lock a campaign out."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: _version(name) for name in _PACKAGES},
+        "git_revision": _git_revision(),
+        "code_digest": _code_digest(),
+        "data": {"source": settings.data.source, "digest": corpus_digest},
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_revision() -> str | None:
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=_ROOT, capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()
+
+
+def _code_digest() -> str:
+    digest = hashlib.sha256()
+    for room in _ROOMS:
+        for path in sorted((_ROOT / room).rglob("*")):
+            if path.suffix in (".py", ".yaml", ".sql", ".md"):
+                digest.update(path.relative_to(_ROOT).as_posix().encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,58 @@
+"""The research loop: one coroutine per candidate, from proposal to insight, then the best climb.
+
+Every `await` that costs something is written ahead in `Campaign`: an intent row before, a completion row after, both
+under an idempotent id. A kill between any two lines loses nothing and repeats nothing that was paid for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from cognition.records import Candidate, Report
+from orchestrator.campaign import Campaign
+from orchestrator.promotion import best_baseline, climbers, claims_of
+
+
+async def research(campaign: Campaign) -> None:
+    """Run the campaign to its end: explore every number, then verify the best beside the best baseline."""
+    async with asyncio.TaskGroup() as candidates:
+        for number in campaign.numbers():
+            await campaign.turn(number)
+            candidates.create_task(pursue(campaign, number))
+    await verify(campaign)
+
+
+async def pursue(campaign: Campaign, number: int) -> None:
+    """Take one candidate from nothing to what it taught."""
+    candidate, report = await invent(campaign, number)
+    if not report.refused:
+        trials = await campaign.explore(candidate)
+        verdict = await campaign.assess(candidate, report, trials)
+        await campaign.explain(candidate, trials, verdict)
+    campaign.close(number)
+
+
+async def invent(campaign: Campaign, number: int) -> tuple[Candidate, Report]:
+    """Propose, examine, and repair what was refused, as long as repairs are left."""
+    async with campaign.desk:
+        candidate, report = campaign.last_attempt(number)
+        if candidate is None:
+            candidate = await campaign.propose(number)
+        if report is None:
+            report = await campaign.examine(candidate)
+        while report.refused and campaign.may_repair(report):
+            candidate = await campaign.repair(candidate, report)
+            report = await campaign.examine(candidate)
+    return candidate, report
+
+
+async def verify(campaign: Campaign) -> None:
+    """Retrain the best larger, on fresh seeds, measured on held-out data, beside the best baseline."""
+    members = campaign.population.finished()
+    rival = best_baseline(members)
+    best = climbers(members, campaign.settings.campaign.verify_best)
+    if rival is None or not best:
+        return
+    trials = await asyncio.gather(*(campaign.verify(member.candidate) for member in (rival, *best)))
+    for member, verified in zip(best, trials[1:], strict=True):
+        campaign.claim(*claims_of(member, verified, rival, trials[0]))

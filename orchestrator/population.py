@@ -1,0 +1,135 @@
+"""What the campaign knows of itself: the store's rows, indexed for the loop. Rebuilt from the rows on resume."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from agents.brief import Member
+from cognition.records import (
+    Candidate,
+    Claim,
+    Event,
+    Insight,
+    Metric,
+    Record,
+    Report,
+    ReportKind,
+    Trial,
+    Verdict,
+    trial_id_of,
+)
+
+EXPLAINED = "explained"
+BASELINE_ARM = "baseline"
+
+
+class Population:
+    """Candidates by number with all that happened to them."""
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self._candidates: dict[str, Candidate] = {}
+        self._reports: dict[int, dict[int, Report]] = defaultdict(dict)
+        self._attempts: dict[int, dict[int, Candidate]] = defaultdict(dict)
+        self._trials: dict[str, Trial] = {}
+        self._trials_of: dict[str, list[Trial]] = defaultdict(list)
+        self._verdicts: dict[str, Verdict] = {}
+        self._explained: set[str] = set()
+        self._num_children: dict[str, int] = defaultdict(int)
+        self.insights: list[Insight] = []
+        self.claims: list[Claim] = []
+        self.events: list[Event] = []
+        for record in records:
+            self.add(record)
+
+    def add(self, record: Record) -> None:
+        match record:
+            case Candidate():
+                self._candidates[record.candidate_id] = record
+                self._attempts[record.number][record.attempt] = record
+                for parent_id in record.parent_ids:
+                    self._num_children[parent_id] += 1
+            case Report():
+                self._reports[record.number][record.attempt] = record
+            case Trial():
+                self._trials[record.trial_id] = record
+                self._trials_of[record.candidate_id].append(record)
+            case Verdict():
+                self._verdicts[record.candidate_id] = record
+            case Insight():
+                self.insights.append(record)
+            case Claim():
+                self.claims.append(record)
+            case Event():
+                self.events.append(record)
+                if record.kind == EXPLAINED:
+                    self._explained.add(record.subject)
+            case Metric():
+                pass  # curves stay in the store
+
+    def candidate(self, candidate_id: str) -> Candidate | None:
+        return self._candidates.get(candidate_id)
+
+    def candidates(self) -> Sequence[Candidate]:
+        return tuple(self._candidates.values())
+
+    def last_attempt(self, number: int) -> tuple[Candidate | None, Report | None]:
+        """The latest attempt of a number, with its report if it has one."""
+        attempts, reports = self._attempts.get(number, {}), self._reports.get(number, {})
+        if not attempts and not reports:
+            return None, None
+        attempt = max([*attempts, *reports])
+        report = reports.get(attempt)
+        candidate = attempts.get(attempt)
+        if candidate is None and report is not None:  # an exact duplicate has no row of its own, only its report
+            candidate = self._candidates.get(report.candidate_id)
+        return candidate, report
+
+    def reports(self, number: int) -> Sequence[Report]:
+        return tuple(self._reports[number].values()) if number in self._reports else ()
+
+    def passed(self) -> Sequence[Report]:
+        """Reports of all candidates that passed the gate, by number."""
+        found = [r for by in self._reports.values() for r in by.values() if r.kind is ReportKind.passed]
+        return sorted(found, key=lambda report: report.number)
+
+    def refusals(self, below: int | None = None) -> Sequence[Report]:
+        found = [r for by in self._reports.values() for r in by.values() if r.refused]
+        return sorted(
+            (r for r in found if below is None or r.number < below), key=lambda report: (report.number, report.attempt)
+        )
+
+    def trial(self, candidate_id: str, stage: str, seed: int) -> Trial | None:
+        return self._trials.get(trial_id_of(candidate_id, stage, seed))
+
+    def trials(self, stage: str | None = None) -> Sequence[Trial]:
+        return tuple(t for t in self._trials.values() if stage is None or t.stage == stage)
+
+    def verdict(self, candidate_id: str) -> Verdict | None:
+        return self._verdicts.get(candidate_id)
+
+    def explained(self, candidate_id: str) -> bool:
+        return candidate_id in self._explained
+
+    def member(self, candidate_id: str) -> Member | None:
+        """A candidate that has passed the gate, with what is known of it."""
+        candidate = self._candidates.get(candidate_id)
+        report = self._reports[candidate.number].get(candidate.attempt) if candidate else None
+        if candidate is None or report is None or report.refused:
+            return None
+        return Member(
+            candidate=candidate,
+            report=report,
+            trials=tuple(self._trials_of.get(candidate_id, ())),
+            verdict=self._verdicts.get(candidate_id),
+            num_children=self._num_children.get(candidate_id, 0),
+        )
+
+    def finished(self, up_to: int | None = None) -> Sequence[Member]:
+        """Explained members by number; `up_to` leaves later numbers out (deterministic mode)."""
+        members = []
+        for candidate_id in self._explained:
+            member = self.member(candidate_id)
+            if member is not None and (up_to is None or member.candidate.number <= up_to):
+                members.append(member)
+        return sorted(members, key=lambda member: member.candidate.number)

@@ -1,0 +1,62 @@
+"""Who climbs to verification, and what may be claimed afterwards. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agents.brief import Member
+from cognition.records import Claim, Trial
+from cognition.statistics import paired_difference
+from orchestrator.population import BASELINE_ARM
+
+
+def exploration_loss(member: Member) -> float | None:
+    """The loss that the Judge saw."""
+    return member.verdict.loss if member.verdict else None
+
+
+def best_baseline(members: Sequence[Member]) -> Member | None:
+    """The baseline with the lowest exploration loss: the one that a discovery has to beat."""
+    rivals = [m for m in members if m.candidate.arm == BASELINE_ARM and exploration_loss(m) is not None]
+    return min(rivals, key=lambda m: (exploration_loss(m) or 0.0, m.candidate.number), default=None)
+
+
+def climbers(members: Sequence[Member], num: int) -> Sequence[Member]:
+    """The candidates with the highest fitness; earlier ones first among equals."""
+    scored = [
+        (m.verdict.fitness, m)
+        for m in members
+        if m.candidate.arm != BASELINE_ARM and m.verdict is not None and m.verdict.fitness is not None
+    ]
+    ranked = sorted(scored, key=lambda pair: (-pair[0], pair[1].candidate.number))
+    return [member for _, member in ranked[:num]]
+
+
+def claims_of(
+    member: Member, trials: Sequence[Trial], rival: Member, rival_trials: Sequence[Trial], now: float = 0.0
+) -> Sequence[Claim]:
+    """The paired comparison on the seeds that both finished; none where there is no such seed."""
+    losses = {t.seed: t.loss for t in trials if t.succeeded and t.loss is not None}
+    rival_losses = {t.seed: t.loss for t in rival_trials if t.succeeded and t.loss is not None}
+    seeds = sorted(losses.keys() & rival_losses.keys())
+    if not seeds:
+        return ()
+    paired = paired_difference([losses[seed] for seed in seeds], [rival_losses[seed] for seed in seeds])
+    return (
+        Claim(
+            candidate_id=member.candidate.candidate_id,
+            baseline_id=rival.candidate.candidate_id,
+            stage=trials[0].stage,
+            split=trials[0].split,
+            num_seeds=len(seeds),
+            mean_loss=paired.mean_a,
+            std_loss=paired.std_a,
+            baseline_mean_loss=paired.mean_b,
+            baseline_std_loss=paired.std_b,
+            difference=paired.difference,
+            low=paired.low,
+            high=paired.high,
+            exploration_loss=exploration_loss(member),
+            created_at=now,
+        ),
+    )

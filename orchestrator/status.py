@@ -1,0 +1,52 @@
+"""`python -m orchestrator.status runs/NAME`: how a campaign stands, from any terminal, without touching it."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from rich.console import Console
+
+from cognition.reader import Reader
+from orchestrator.errors import UsageError
+from orchestrator.run_folder import RunFolder
+
+
+def main(arguments: list[str]) -> int:
+    """Exit codes: 0 shown, 2 bad input."""
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        if len(arguments) != 1:
+            raise UsageError(f"{len(arguments)} arguments given: use python -m orchestrator.status runs/NAME")
+        folder = RunFolder.existing(arguments[0])
+        holder = folder.holder(time.time())
+        reader = Reader(folder.path)
+        funnel = reader.query("SELECT * FROM funnel")
+        best = reader.query("SELECT number, name, arm, fitness, loss FROM leaderboard LIMIT 5")
+        ended = reader.query(
+            "SELECT kind, detail FROM events WHERE kind LIKE 'campaign_%' ORDER BY created_at DESC LIMIT 1"
+        )
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if holder is not None:
+        state = f"running, driven by process {holder.pid} on {holder.host} for {time.time() - holder.since:.0f} s"
+    elif ended.rows and ended.rows[0][0] == "campaign_finished":
+        state = "finished"
+    else:
+        state = "not running; the same command goes on"
+    console.print(f"{folder.path}: {state}", markup=False)
+    for row in funnel.rows:
+        console.print("  " + "  ".join(str(value) for value in row), markup=False)
+    console.print("best so far", markup=False)
+    for row in best.rows:
+        console.print("  " + "  ".join(_cell(value) for value in row), markup=False)
+    return 0
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,269 @@
+"""What a person sees: the choices, live progress, the result. Rich on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from agents.brief import Member
+from cognition.records import Candidate, Claim, FailureKind, Record, Report, Trial, Verdict
+from orchestrator.campaign import EXPLORE, VERIFY, Campaign, Result
+from orchestrator.estimate import estimate
+from orchestrator.population import BASELINE_ARM
+from orchestrator.tracking import resolved_mode
+
+KILLED = (FailureKind.nonfinite, FailureKind.diverged, FailureKind.timeout, FailureKind.leak)
+_PLAIN_EVERY_S = 20.0
+
+
+class Terminal:
+    """The `View` of the command line."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        self._live: Live | None = None
+        self._last_plain = 0.0
+
+    def started(self, campaign: Campaign) -> None:
+        for name, text in _choices(campaign):
+            self.console.print(f"{name:<12}{text}", markup=False)
+        for fragment in campaign.set_aside:
+            self.console.print(f"set aside   damaged fragment {fragment}: its rows are made again", markup=False)
+        if self.console.is_terminal:
+            self._live = Live(Text("starting"), console=self.console, refresh_per_second=4, transient=True)
+            self._live.start()
+
+    def recorded(self, campaign: Campaign, record: Record) -> None:
+        line = _line(campaign, record)
+        if line:
+            self.console.print(f"{_clock(time.time() - campaign.started_at)}  {line}", markup=False)
+
+    def tick(self, campaign: Campaign, running: Sequence[Any]) -> None:
+        if self._live is not None:
+            self._live.update(_progress(campaign, running))
+        elif time.time() - self._last_plain > _PLAIN_EVERY_S:
+            self._last_plain = time.time()
+            self.console.print(_summary(campaign, running), markup=False)
+
+    def ended(self, campaign: Campaign, result: Result) -> None:
+        if self._live is not None:
+            self._live.stop()
+        show_result(self.console, result, campaign.settings.budget.candidates)
+
+
+def show_result(console: Console, result: Result, num_candidates: int) -> None:
+    """Leaderboard, verified differences, where the files are, two queries to try."""
+    if result.resumed_finished:
+        console.print(
+            f"\n{result.folder} is finished ({num_candidates} candidates); its results again. "
+            "A larger budget.candidates extends it, run.fresh=true starts another.",
+            markup=False,
+        )
+    console.print(_leaderboard(result))
+    if result.claims:
+        console.print(_claims(result))
+    best = min(result.claims, key=lambda claim: claim.difference, default=None)
+    if best is not None:
+        console.print(_answer(best, result), markup=False)
+    spent = sum(row.settled.slot_hours for row in result.spend)
+    console.print(
+        f"\nspent       {spent * 60:.1f} slot-minutes, {_clock(result.elapsed_s)} on the clock, 0.00 USD\n"
+        f"files       {result.folder}/lineage (Parquet), {result.folder}/config.yaml\n"
+        f"ask         python -m cognition sql \"SELECT * FROM leaderboard LIMIT 10\" --run {result.folder}\n"
+        f"            python -m cognition sql \"SELECT arm, count(*), min(loss) FROM candidates JOIN trials "
+        f"USING (candidate_id) WHERE stage = 'explore' GROUP BY arm\" --run {result.folder}",
+        markup=False,
+    )
+    if result.stopped_by:
+        console.print(f"stopped     {result.stopped_by}. The same command goes on from here.", markup=False)
+
+
+def _choices(campaign: Campaign) -> Sequence[tuple[str, str]]:
+    settings, cluster = campaign.settings, campaign.cluster
+    assert cluster is not None
+    found = bool(campaign.population.trials())
+    total = sum(settings.arms.weights.values())
+    arms = ", ".join(f"{arm} {weight / total:.0%}" for arm, weight in settings.arms.weights.items() if weight > 0)
+    gpus = "no GPU in the cluster" if not cluster.num_gpus else "GPU presets are not there yet"
+    mode = resolved_mode(settings.tracking)
+    wandb = {
+        "online": "W&B online",
+        "offline": f"W&B offline in {campaign.folder.path}/wandb (no WANDB_API_KEY; tracking=none switches it off)",
+        "none": "none",
+    }[mode]
+    expected = estimate(settings, cluster.num_slots, campaign.population)
+    rest = "left of it" if found else "in all"
+    return (
+        ("campaign", f"{settings.campaign.name} in {campaign.folder.path}" + (" (goes on)" if found else "")),
+        ("researchers", f"{arms}: built in, no language model (arms=grammar|random to choose)"),
+        ("scale", f"{settings.scale.name}: {gpus} (scale=cpu|tiny to choose)"),
+        ("ray", f"{cluster.description}, {cluster.num_slots} trial slots (cluster.address, cluster.slots)"),
+        ("tracking", wandb),
+        ("mode", "deterministic: one seed gives one campaign" if settings.deterministic else "fastest order"),
+        (
+            "estimate",
+            f"{expected.explore_trials} exploration and {expected.verify_trials} verification trials, "
+            f"about {_clock(expected.seconds)} {rest}, {expected.usd:.2f} USD (budget.candidates to change)",
+        ),
+    )
+
+
+def _line(campaign: Campaign, record: Record) -> str | None:
+    match record:
+        case Report() if record.refused:
+            return f"refused   {record.number:>4}.{record.attempt}  {record.kind.value}: {_short(record.detail)}"
+        case Trial() if not record.succeeded:
+            failure = record.failure.value if record.failure else record.status.value
+            return f"failed    {_name(campaign, record.candidate_id)}  {record.stage} {failure}: {_short(record.detail)}"
+        case Trial() if record.stage == VERIFY:
+            return f"verified  {_name(campaign, record.candidate_id)}  seed {record.seed} held-out loss {record.loss:.4f}"
+        case Verdict() if record.fitness is not None:
+            flag = "  suspicious" if record.suspicious else ""
+            return f"scored    {_name(campaign, record.candidate_id)}  loss {record.loss:.4f} fitness {record.fitness:.3f}{flag}"
+        case _:
+            return None
+
+
+def _name(campaign: Campaign, candidate_id: str) -> str:
+    candidate = campaign.population.candidate(candidate_id)
+    return f"{candidate.number:>4}  {_short(candidate.name, 44):<44}" if candidate else candidate_id
+
+
+def _counts(campaign: Campaign) -> dict[str, int]:
+    population = campaign.population
+    trials = population.trials()
+    return {
+        "finished": sum(trial.succeeded for trial in trials),
+        "rejected": len(population.refusals()),
+        "killed": sum(trial.failure in KILLED for trial in trials),
+        "failed": sum(not trial.succeeded and trial.failure not in KILLED for trial in trials),
+    }
+
+
+def _best(campaign: Campaign) -> str:
+    members = campaign.population.finished()
+    losses = [(m.verdict.loss, m.candidate) for m in members if m.verdict and m.verdict.loss is not None]
+    own = min((p for p in losses if p[1].arm != BASELINE_ARM), key=lambda p: p[0], default=None)
+    rival = min((p for p in losses if p[1].arm == BASELINE_ARM), key=lambda p: p[0], default=None)
+    if own is None or rival is None:
+        return "best -"
+    return f"best {own[0]:.4f} (candidate {own[1].number}) against {rival[0]:.4f} ({rival[1].name})"
+
+
+def _times(campaign: Campaign) -> str:
+    slots = campaign.cluster.num_slots if campaign.cluster else 1
+    left = estimate(campaign.settings, slots, campaign.population).seconds
+    return f"{_clock(time.time() - campaign.started_at)} elapsed, about {_clock(left)} left"
+
+
+def _summary(campaign: Campaign, running: Sequence[Any]) -> str:
+    counts = " ".join(f"{name} {count}" for name, count in _counts(campaign).items())
+    slots = campaign.cluster.num_slots if campaign.cluster else 0
+    clock = _clock(time.time() - campaign.started_at)
+    return f"{clock}  slots {len(running)}/{slots} in flight {campaign.num_open} {counts} | {_best(campaign)} | {_times(campaign)}"
+
+
+def _progress(campaign: Campaign, running: Sequence[Any]) -> Group:
+    table = Table(box=None, padding=(0, 2), show_header=False)
+    for trial in running:
+        candidate = campaign.population.candidate(trial.trial_id.split("-")[0])
+        stage = campaign.settings.scale.stage(trial.stage)
+        loss = f"{trial.loss:.3f}" if trial.loss is not None else "-"
+        table.add_row(
+            trial.stage, _short(candidate.name if candidate else "", 44), f"{trial.step}/{stage.steps}", loss
+        )
+    return Group(Text(_summary(campaign, running)), table)
+
+
+def _leaderboard(result: Result) -> Table:
+    table = Table(title="Leaderboard (exploration)", title_justify="left")
+    for column in ("#", "candidate", "arm", "fitness", "val loss", "recall", "params", "MFLOPs/token"):
+        table.add_column(column, justify="left" if column in ("candidate", "arm") else "right")
+    ranked = sorted(
+        (m for m in result.members if m.fitness is not None), key=lambda m: (-(m.fitness or 0), m.candidate.number)
+    )
+    shown = ranked[:8] + [m for m in ranked[8:] if m.candidate.arm == BASELINE_ARM]
+    for member in shown:
+        table.add_row(*_cells(member))
+    return table
+
+
+def _cells(member: Member) -> Sequence[str]:
+    trials = [t for t in member.trials if t.stage == EXPLORE and t.succeeded]
+    recall = next((f"{t.benchmark:.2f}" for t in trials if t.benchmark is not None), "-")
+    report, verdict = member.report, member.verdict
+    assert verdict is not None
+    return (
+        str(member.candidate.number),
+        Text(_short(member.candidate.name, 48)).plain,
+        member.candidate.arm,
+        f"{verdict.fitness:.3f}" if verdict.fitness is not None else "-",
+        f"{verdict.loss:.4f}" if verdict.loss is not None else "-",
+        recall,
+        f"{report.num_parameters:,}" if report and report.num_parameters else "-",
+        f"{report.flops_per_token / 1e6:.2f}" if report and report.flops_per_token else "-",
+    )
+
+
+def _claims(result: Result) -> Table:
+    names = {m.candidate.candidate_id: m.candidate for m in result.members}
+    table = Table(title="Verified (larger, fresh seeds, held-out data)", title_justify="left")
+    for column in ("#", "candidate", "seeds", "loss", "baseline", "difference [95% interval]"):
+        table.add_column(column, justify="left" if column == "candidate" else "right")
+    for claim in sorted(result.claims, key=lambda claim: claim.difference):
+        candidate = names.get(claim.candidate_id)
+        table.add_row(
+            str(candidate.number) if candidate else "",
+            _short(candidate.name, 48) if candidate else claim.candidate_id,
+            str(claim.num_seeds),
+            _spread(claim.mean_loss, claim.std_loss),
+            _spread(claim.baseline_mean_loss, claim.baseline_std_loss),
+            _interval(claim),
+        )
+    return table
+
+
+def _answer(best: Claim, result: Result) -> str:
+    names: dict[str, Candidate] = {m.candidate.candidate_id: m.candidate for m in result.members}
+    candidate, baseline = names[best.candidate_id], names[best.baseline_id]
+    settled = best.high is not None and (best.high < 0 or (best.low or 0) > 0)
+    doubt = "" if settled else ": the interval holds zero, more seeds are needed to tell"
+    return (
+        f"\nBest verified: candidate {candidate.number} ({candidate.name}), held-out loss "
+        f"{_spread(best.mean_loss, best.std_loss)} over {best.num_seeds} seeds; difference to the best baseline "
+        f"{baseline.name}: {_interval(best)} nats per token{doubt}."
+    )
+
+
+def _spread(mean: float, std: float | None) -> str:
+    return f"{mean:.4f} ± {std:.4f}" if std is not None else f"{mean:.4f}"
+
+
+def _interval(claim: Claim) -> str:
+    if claim.low is None or claim.high is None:
+        return f"{claim.difference:+.4f} (one seed: no interval)"
+    return f"{claim.difference:+.4f} [{claim.low:+.4f}, {claim.high:+.4f}]"
+
+
+def _short(text: str, width: int = 100) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= width else flat[: width - 1] + "…"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def quiet_environment() -> None:
+    """Keep other libraries from talking over the progress."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "1")

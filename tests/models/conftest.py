@@ -1,0 +1,54 @@
+"""A small honest mixer and its dishonest relatives."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from models.scale import ModelSize
+
+TOY = '''
+import torch
+from torch import nn
+import torch.nn.functional as F
+
+
+class TokenMixer(nn.Module):
+    """Gated running average of values."""
+
+    def __init__(self, hidden_size, num_heads, layer_idx=0, **kwargs):
+        super().__init__()
+        self.query = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.value = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.taps = nn.Parameter(torch.randn(hidden_size, 1, 4) * 0.2)
+        self.out = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.gain = nn.Parameter(torch.zeros(hidden_size))
+
+    def forward(self, x):
+        value = F.conv1d(F.pad(self.value(x).mT, (3, 0)), self.taps, groups=x.shape[-1]).mT
+        count = torch.arange(1, x.shape[1] + 1, dtype=x.dtype).view(1, -1, 1)
+        mean = value.cumsum(1) / count
+        return self.out(torch.sigmoid(self.query(x)) * (value + self.gain * mean))
+
+    def state_bytes(self):
+        return 4 * 4 * self.gain.numel()
+'''
+
+
+def swapped(old: str, new: str) -> str:
+    """The toy's source with one piece replaced; the piece has to be there."""
+    assert old in TOY
+    return TOY.replace(old, new)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def size() -> ModelSize:
+    return ModelSize(num_layers=2, hidden_size=32, num_heads=2, ffn_width=160, vocab_size=256)

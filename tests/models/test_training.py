@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise, repeat
+
+import numpy as np
+import pytest
+import torch
+
+from models.backbone import build
+from models.data import Batch, DataSpec, load_corpus, text_batches
+from models.loading import load_mixer
+from models.scale import ModelSize
+from models.training import Diverged, NonFinite, TrainingPoint, train
+
+from .conftest import TOY, swapped
+
+
+def text(seed: int = 0) -> Iterator[Batch]:
+    return text_batches(load_corpus(DataSpec(max_bytes=300_000)).train, 8, 48, seed)
+
+
+def run(model: torch.nn.Module, batches: Iterator[Batch], **changes: object) -> list[TrainingPoint]:
+    points: list[TrainingPoint] = []
+    settings = {"steps": 40, "learning_rate": 4e-3, "warmup_steps": 4, "report_every": 10, "report": points.append}
+    last = train(model, batches, **{**settings, **changes})  # type: ignore[arg-type]
+    assert points[-1] == last
+    return points
+
+
+def test_loss_falls_and_the_curve_is_complete(size: ModelSize):
+    points = run(build(load_mixer(TOY), size, 160, seed=0), text(), steps=45)
+    assert [point.step for point in points] == [10, 20, 30, 40, 45]
+    assert points[-1].tokens == 45 * 8 * 48
+    assert points[-1].loss < points[0].loss - 1
+    assert points[0].loss < 6.5
+    assert points[-1].learning_rate == pytest.approx(4e-4)
+    assert all(earlier.elapsed_s < later.elapsed_s for earlier, later in pairwise(points))
+
+
+def test_one_seed_gives_one_curve(size: ModelSize):
+    first, again = (run(build(load_mixer(TOY), size, 160, seed=1), text(1), steps=12)[-1] for _ in range(2))
+    assert first.loss == again.loss
+
+
+def test_ignored_targets_carry_no_loss(size: ModelSize):
+    inputs = np.ones((2, 8), dtype=np.int64)
+    targets = np.full((2, 8), -100, dtype=np.int64)
+    targets[:, -1] = 7
+    model = build(load_mixer(TOY), size, 160, seed=0)
+    expected = torch.nn.functional.cross_entropy(model(torch.from_numpy(inputs))[:, -1], torch.tensor([7, 7])).item()
+    point = run(model, repeat(Batch(inputs, targets)), steps=2, warmup_steps=0, report_every=1)[0]
+    assert point.loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_nan_in_the_loss_ends_training(size: ModelSize):
+    source = swapped("        return self.out(", "        x = x / (self.gain.norm() < 1e-3)\n        return self.out(")
+    source = source.replace("torch.sigmoid(self.query(x))", "torch.sigmoid(self.query(x)) * x")
+    with pytest.raises(NonFinite, match=r"at step 10"):
+        run(build(load_mixer(source), size, 160, seed=0), text())
+
+
+def test_nan_in_unused_weights_is_found_at_the_end(size: ModelSize):
+    source = swapped("super().__init__()", "super().__init__(); self.register_buffer('b', torch.tensor(float('nan')))")
+    with pytest.raises(NonFinite, match=r"blocks.0.mixer.b"):
+        run(build(load_mixer(source), size, 160, seed=0), text(), steps=2)
+
+
+def test_a_climbing_loss_is_called_diverged(size: ModelSize):
+    with pytest.raises(Diverged, match="nats above its lowest"):
+        run(build(load_mixer(TOY), size, 160, seed=0), text(), learning_rate=30.0, steps=100, warmup_steps=50)
+
+
+def test_no_steps_is_an_error(size: ModelSize):
+    with pytest.raises(ValueError, match="steps is 0"):
+        run(build(load_mixer(TOY), size, 160, seed=0), text(), steps=0)
