@@ -30,8 +30,8 @@ class Chunks:
         missing = self.count * self.length - self.time
         if missing:
             x_BTHX = F.pad(x_BTHX, (0, 0, 0, 0, 0, missing))
-        x_NBHCX = x_BTHX.unflatten(1, (self.count, self.length)).permute(1, 0, 3, 2, 4)
-        return x_NBHCX.reshape(-1, self.length, x_BTHX.shape[-1])
+        x_BNCHX = x_BTHX.reshape(self.batch, self.count, self.length, self.heads, -1)
+        return x_BNCHX.permute(1, 0, 3, 2, 4).reshape(self.count * self.rows, self.length, -1)
 
     def join(self, x_YCX: Tensor) -> Tensor:
         """x_BTHX without the filling."""
@@ -53,8 +53,8 @@ class Chunks:
 
     def carry(self, updates_YKV: Tensor, decays_YXX: Tensor | None = None) -> Tensor:
         """States entering the right chunks, S_n = decay_n * S_(n-1) + update_n over the left ones; decays broadcast."""
-        updates = updates_YKV.split(self.rows)
-        decays = None if decays_YXX is None else decays_YXX.split(self.rows)
+        updates = torch.split(updates_YKV, self.rows)
+        decays = None if decays_YXX is None else torch.split(decays_YXX, self.rows)
         states = [updates[0]]
         for n in range(1, self.count - 1):
             if decays is None:
@@ -65,7 +65,7 @@ class Chunks:
 
     def carry_through(self, updates_YKV: Tensor, transitions_YKK: Tensor) -> Tensor:
         """States entering the right chunks, S_n = transition_n @ S_(n-1) + update_n over the left ones."""
-        updates, transitions = updates_YKV.split(self.rows), transitions_YKK.split(self.rows)
+        updates, transitions = torch.split(updates_YKV, self.rows), torch.split(transitions_YKK, self.rows)
         states = [updates[0]]
         for n in range(1, self.count - 1):
             states.append(torch.baddbmm(updates[n], transitions[n], states[-1]))

@@ -7,7 +7,8 @@ Everything is computed in float32 (float64 for float64 inputs) and returned in t
 Decays are applied as exp of differences of cumulative logs that are never positive, so no factor overflows however
 strong the decay. A log decay below -100 counts as -100: either forgets all but 4e-44.
 
-Not covered: non-finite inputs. A NaN reaches every step of its chunk, earlier ones included.
+Not covered: non-finite values. A NaN or infinity reaches every step of its chunk, earlier ones included, and so does
+an overflow, which the delta rules meet when keys have norms far above 1.
 """
 
 from __future__ import annotations
@@ -36,11 +37,14 @@ __all__ = [
 ]
 
 _LOG_DECAY_FLOOR = -100.0
+# Chunk lengths: the fastest forward and backward on one CPU core at K = 16 to 64 (benchmarks/operators.py).
+_DECAY_LENGTH = 32
+_CHANNEL_LENGTH = 16  # a power of two
 
 
 def linear_attn(q: Tensor, k: Tensor, v: Tensor, *, normalize: bool = False, scale: float | None = None) -> Tensor:
     """Linear attention, o_BTHV; see `kernels.reference.linear_attn`."""
-    chunks = Chunks(v, _length_for_decay(k))
+    chunks = Chunks(v, _DECAY_LENGTH)
     q_YCK, k_YCK, v_YCV = chunks.split(_scaled(q, scale)), chunks.split(k), chunks.split(v)
     scores_YCC = torch.bmm(q_YCK, k_YCK.mT).tril()
     out_YCV = _within_and_before(chunks, scores_YCC, v_YCV, q_YCK, chunks.left(k_YCK), None)
@@ -53,7 +57,7 @@ def linear_attn(q: Tensor, k: Tensor, v: Tensor, *, normalize: bool = False, sca
 
 def retention(q: Tensor, k: Tensor, v: Tensor, *, scale: float | None = None) -> Tensor:
     """Retention with RetNet's fixed decays, o_BTHV; see `kernels.reference.retention`."""
-    chunks = Chunks(v, _length_for_decay(k))
+    chunks = Chunks(v, _DECAY_LENGTH)
     q_YCK, k_YCK, v_YCV = chunks.split(_scaled(q, scale)), chunks.split(k), chunks.split(v)
     g_H = [math.log1p(-(2.0 ** (-5 - head))) for head in range(chunks.heads)]
     steps_C = torch.arange(1, chunks.length + 1, dtype=chunks.dtype, device=chunks.device)
@@ -65,7 +69,7 @@ def retention(q: Tensor, k: Tensor, v: Tensor, *, scale: float | None = None) ->
 
 def simple_gla(q: Tensor, k: Tensor, v: Tensor, g: Tensor, *, scale: float | None = None) -> Tensor:
     """Linear attention with a scalar decay, o_BTHV; see `kernels.reference.simple_gla`."""
-    chunks = Chunks(v, _length_for_decay(k))
+    chunks = Chunks(v, _DECAY_LENGTH)
     q_YCK, k_YCK, v_YCV = chunks.split(_scaled(q, scale)), chunks.split(k), chunks.split(v)
     total_YC1 = _cumulative(chunks, g.unsqueeze(-1))
     decay_YCC = _decay_within(total_YC1.squeeze(-1))
@@ -74,7 +78,7 @@ def simple_gla(q: Tensor, k: Tensor, v: Tensor, g: Tensor, *, scale: float | Non
 
 def gla(q: Tensor, k: Tensor, v: Tensor, g: Tensor, *, scale: float | None = None) -> Tensor:
     """Gated linear attention with a decay per key channel, o_BTHV; see `kernels.reference.gla`."""
-    chunks = Chunks(v, 16)
+    chunks = Chunks(v, _CHANNEL_LENGTH)
     q_YCK, k_YCK, v_YCV = chunks.split(_scaled(q, scale)), chunks.split(k), chunks.split(v)
     total_YCK = _cumulative(chunks, g)
     out_YCV = _channel_decayed_within(q_YCK, k_YCK, v_YCV, total_YCK)
@@ -87,7 +91,7 @@ def gla(q: Tensor, k: Tensor, v: Tensor, g: Tensor, *, scale: float | None = Non
 
 def delta_rule(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, *, scale: float | None = None) -> Tensor:
     """The delta rule, o_BTHV; see `kernels.reference.delta_rule`."""
-    chunks = Chunks(v, _length_for_delta(k))
+    chunks = Chunks(v, _delta_length(k))
     q_YCK, k_YCK, v_YCV = chunks.split(_scaled(q, scale)), chunks.split(k), chunks.split(v)
     beta_YC1 = chunks.split(beta.unsqueeze(-1))
     written_YCK = beta_YC1 * k_YCK
@@ -99,7 +103,7 @@ def delta_rule(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, *, scale: float | 
 
 def gated_delta_rule(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, *, scale: float | None = None) -> Tensor:
     """The gated delta rule, o_BTHV; see `kernels.reference.gated_delta_rule`."""
-    chunks = Chunks(v, _length_for_delta(k))
+    chunks = Chunks(v, _delta_length(k))
     q_YCK, k_YCK, v_YCV = chunks.split(_scaled(q, scale)), chunks.split(k), chunks.split(v)
     beta_YC1 = chunks.split(beta.unsqueeze(-1))
     total_YC1 = _cumulative(chunks, g.unsqueeze(-1))
@@ -115,14 +119,8 @@ def gated_delta_rule(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, *
     return _delta_read(chunks, scores_YCC, solved_YCX, since_start_YC1 * q_YCK, kept_YCK, decayed_YKK).to(v.dtype)
 
 
-def _length_for_decay(k_BTHK: Tensor) -> int:
-    """Chunk length at which scores and states cost about the same."""
-    return 32 if k_BTHK.shape[-1] <= 32 else 64
-
-
-def _length_for_delta(k_BTHK: Tensor) -> int:
-    """Shorter, since solving within the chunk costs more than scores do."""
-    return 16 if k_BTHK.shape[-1] <= 32 else 32
+def _delta_length(k_BTHK: Tensor) -> int:
+    return 16 if k_BTHK.shape[-1] <= 16 else 32
 
 
 def _scaled(q: Tensor, scale: float | None) -> Tensor:
@@ -193,7 +191,7 @@ def _solve(overlap_YCC: Tensor, values_YCV: Tensor, keys_YCK: Tensor) -> Tensor:
 
     Values become what the chunk would write into an empty state, keys what it erases from the one that enters.
     """
-    inverse_YCC: Tensor = _UnitLowerInverse.apply(overlap_YCC.tril(-1))
+    inverse_YCC: Tensor = _UnitLowerInverse.apply(overlap_YCC.tril(-1))  # type: ignore[no-untyped-call]
     return torch.bmm(inverse_YCC, torch.cat([values_YCV, keys_YCK], -1))
 
 
@@ -209,12 +207,13 @@ def _delta_read(
 
     U and E are the two parts of `solved`; everything but the hand-over of S is done for all chunks at once.
     """
-    value_dim = solved_YCX.shape[-1] - queries_YCK.shape[-1]
-    read_YCX = torch.bmm(scores_YCC, solved_YCX)
-    update_YKX = torch.bmm(kept_left_YCK.mT, chunks.left(solved_YCX))
-    states_YKV = chunks.carry_through(update_YKX[..., :value_dim], decayed_YKK - update_YKX[..., value_dim:])
-    probes_YCK = chunks.right(queries_YCK) - chunks.right(read_YCX)[..., value_dim:]
-    return chunks.join(read_YCX[..., :value_dim] + chunks.behind_first(torch.bmm(probes_YCK, states_YKV)))
+    key_dim = queries_YCK.shape[-1]
+    widths = [solved_YCX.shape[-1] - key_dim, key_dim]
+    read_YCV, read_YCK = torch.split(torch.bmm(scores_YCC, solved_YCX), widths, -1)
+    update_YKV, erase_YKK = torch.split(torch.bmm(kept_left_YCK.mT, chunks.left(solved_YCX)), widths, -1)
+    states_YKV = chunks.carry_through(update_YKV, decayed_YKK - erase_YKK)
+    probes_YCK = chunks.right(queries_YCK - read_YCK)
+    return chunks.join(read_YCV + chunks.behind_first(torch.bmm(probes_YCK, states_YKV)))
 
 
 class _UnitLowerInverse(torch.autograd.Function):
@@ -229,7 +228,7 @@ class _UnitLowerInverse(torch.autograd.Function):
         identity_CC = torch.eye(
             strictly_lower_YCC.shape[-1], dtype=strictly_lower_YCC.dtype, device=strictly_lower_YCC.device
         )
-        inverse_YCC = torch.linalg.solve_triangular(
+        inverse_YCC: Tensor = torch.linalg.solve_triangular(
             strictly_lower_YCC, identity_CC.expand_as(strictly_lower_YCC), upper=False, unitriangular=True
         )
         ctx.save_for_backward(inverse_YCC)
@@ -237,5 +236,5 @@ class _UnitLowerInverse(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
-        (inverse_YCC,) = ctx.saved_tensors
-        return -torch.bmm(torch.bmm(inverse_YCC.mT, grad_outputs[0]), inverse_YCC.mT).tril(-1)
+        inverse_YCC: Tensor = ctx.saved_tensors[0]
+        return torch.bmm(torch.bmm(inverse_YCC.mT, grad_outputs[0]), inverse_YCC.mT).tril(-1).neg()

@@ -4,8 +4,8 @@ The rule, today: `kernels.chunkwise` computes. KERNELS_BACKEND=reference or =chu
 is read at every call.
 
 Layout is [B, T, H, K | V], any T from 1 up; q is multiplied by `scale`, K**-0.5 where that is None. Results have the
-input's dtype; states are float32 (float64 for float64 inputs), under autocast too. All operators are causal. Equations
-and papers are in `kernels.reference`.
+dtype of v (of x, of the first path); states are float32 (float64 for float64 inputs), under autocast too. All operators
+are causal. Equations and papers are in `kernels.reference`.
 
 Shapes: B batch, T time, H heads, K key dim per head, V value dim per head, D width, W taps, P paths.
 """
@@ -131,10 +131,9 @@ def _check_qkv(q: Tensor, k: Tensor, v: Tensor) -> None:
         raise ValueError(f"k has shape {_shape(k)} and q {_shape(q)}; both have to be the same [B, T, H, K]")
     if v.dim() != 4 or v.shape[:3] != q.shape[:3]:
         raise ValueError(f"v has shape {_shape(v)}; for q {_shape(q)} it has to be {[*q.shape[:3], 'V']}")
-    if not q.dtype == k.dtype == v.dtype or not q.is_floating_point():
-        raise ValueError(
-            f"q, k, v have dtypes {q.dtype}, {k.dtype}, {v.dtype}; all have to be the same floating dtype: cast with .to(x)"
-        )
+    for name, x in (("q", q), ("k", k), ("v", v)):
+        if not x.is_floating_point():
+            raise ValueError(f"{name} has dtype {x.dtype}; operators take floating point: cast it with .to(x.dtype)")
 
 
 def _check_gate(name: str, gate: Tensor, shape: torch.Size, legend: str) -> None:

@@ -1,0 +1,1 @@
+"""Published token mixers; each file is a valid candidate by itself and starts the population."""
