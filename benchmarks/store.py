@@ -1,6 +1,6 @@
 """The store against SQLite: durable group commits, then the leaderboard over 100,000 records.
 
-    python -m benchmarks.store            # about a minute; writes benchmarks/results/store.json
+    python -m benchmarks.store            # two minutes; writes benchmarks/results/store.json
 
 Both sides keep the same records in the same groups and wait for the disk before a group counts as written (SQLite with
 `synchronous = FULL`, in its default journal mode and in WAL mode). Both sides encode the records themselves. The query
@@ -25,6 +25,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from cognition.manifest import read_manifest
 from cognition.reader import Reader
 from cognition.records import (
     RECORDS,
@@ -40,7 +41,7 @@ from cognition.records import (
     candidate_id_of,
 )
 from cognition.schema import columns_of
-from cognition.store import Store
+from cognition.store import LINEAGE, Store
 
 RESULTS = Path(__file__).parent / "results" / "store.json"
 TOP = " LIMIT 20"
@@ -73,10 +74,10 @@ ORDER BY v.fitness DESC LIMIT 20
 """
 
 
-def outcomes(num: int, rng: random.Random) -> list[Record]:
-    """`num` records: candidate, report, trial and verdict in turn, with sources of some thirty lines."""
+def outcomes(num: int, rng: random.Random, *, first: int = 0) -> list[Record]:
+    """`num` records: candidate, report, trial and verdict in turn, numbered from `first`, sources of thirty lines."""
     records: list[Record] = []
-    for number in range((num + 3) // 4):
+    for number in range(first, first + (num + 3) // 4):
         source = "".join(f"    gate_{line} = {rng.random()}\n" for line in range(30))
         candidate_id = candidate_id_of(f"class TokenMixer:\n{source}")
         records += [
@@ -187,11 +188,8 @@ def measure_queries(folder: Path, records: Sequence[Record], repeats: int) -> di
         with Store.open(run, merge_above=merge_above) as store:
             for first in range(0, len(records), 100):
                 store.append(*records[first : first + 100])
-        reader = Reader(run)
         queries[side] = _store_queries(run)
-        fragments[side] = int(
-            reader.query("SELECT count(*) FROM (SELECT 1)").rows[0][0] and len(list(_live_files(run)))
-        )
+        fragments[side] = len(read_manifest(run / LINEAGE).live())
     figures: dict[str, dict[str, list[float]]] = {side: {name: [] for name in asked} for side, asked in queries.items()}
     for _ in range(repeats):
         for side, asked in queries.items():
@@ -199,15 +197,12 @@ def measure_queries(folder: Path, records: Sequence[Record], repeats: int) -> di
                 started = time.perf_counter()
                 ask()
                 figures[side][name].append(time.perf_counter() - started)
-    medians = {side: {name: statistics.median(taken) for name, taken in asked.items()} for side, asked in figures.items()}
+    medians = {
+        side: {name: statistics.median(taken) for name, taken in asked.items()} for side, asked in figures.items()
+    }
     for side, num in fragments.items():
         medians[side]["fragments"] = num
     return medians
-
-
-def _live_files(run: Path) -> list[str]:
-    manifest = json.loads((run / "lineage" / "manifest.json").read_text())
-    return [fragment["file"] for fragments in manifest["tables"].values() for fragment in fragments]
 
 
 def _store_queries(run: Path) -> dict[str, Callable[[], Any]]:
@@ -254,6 +249,7 @@ def machine() -> dict[str, Any]:
 
 
 def main() -> None:
+    """Measure both sides and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="a folder on the disk to measure; default: the temporary one")
     parser.add_argument("--appended", type=int, default=10_000)

@@ -35,8 +35,16 @@ def write_fragment(lineage: Path, file: str, rows: pa.Table, *, level: int, dige
     Raises:
         OSError: the file system refused.
     """
+    lasting = level > 0  # a single commit's fragment is soon merged: it is written for speed (twice that of the rest)
     buffer = io.BytesIO()
-    pq.write_table(rows, buffer, compression="zstd")
+    pq.write_table(
+        rows,
+        buffer,
+        compression="zstd" if lasting else "snappy",
+        use_dictionary=lasting,
+        write_statistics=lasting,
+        store_schema=False,  # Parquet's own types say it all
+    )
     data = buffer.getvalue()
     write_durably(lineage / file, data)
     return Fragment(

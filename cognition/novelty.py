@@ -54,18 +54,15 @@ def nearest(
             "neighbours; give a non-empty finite vector"
         )
     ids = [candidate_id for candidate_id, other in others.items() if len(other) == point.size]
-    if not ids:
+    matrix = np.array([others[candidate_id] for candidate_id in ids], dtype=np.float64).reshape(len(ids), point.size)
+    comparable = np.flatnonzero(np.isfinite(matrix).all(axis=1))
+    if not comparable.size:
         return None
-    matrix = np.array([others[candidate_id] for candidate_id in ids], dtype=np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        gaps = np.linalg.norm(matrix - point, axis=1)
-        sizes = np.maximum(np.linalg.norm(matrix, axis=1), np.linalg.norm(point))
-        distances = np.where(sizes > 0, gaps / np.where(sizes > 0, sizes, 1.0), 0.0)
-    distances = np.where(np.isfinite(distances), distances, np.inf)
+    gaps = np.linalg.norm(matrix[comparable] - point, axis=1)
+    sizes = np.maximum(np.linalg.norm(matrix[comparable], axis=1), np.linalg.norm(point))
+    distances = gaps / np.where(sizes > 0, sizes, 1.0)
     place = int(np.argmin(distances))
-    if not np.isfinite(distances[place]):
-        return None
-    return Neighbour(candidate_id=ids[place], distance=float(distances[place]))
+    return Neighbour(candidate_id=ids[comparable[place]], distance=float(distances[place]))
 
 
 def same_behaviour(neighbour: Neighbour | None, *, threshold: float = SAME_BEHAVIOUR) -> bool:

@@ -66,12 +66,18 @@ class Reader:
             raise ValueError(f"no run folder {folder}; give the folder of a campaign, runs/<name>")
         self._verified: set[Fragment] = set()
         self._skipped: tuple[Skipped, ...] = ()
+        self._retries = 0
         self._read_manifest()
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
         """Fragments that the last read left out because they were missing or damaged."""
         return self._skipped
+
+    @property
+    def retries(self) -> int:
+        """How often a read was taken again because files went away under it."""
+        return self._retries
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """A new in-memory DuckDB connection with one view per table, and the views of views.sql.
@@ -113,6 +119,7 @@ class Reader:
             except (duckdb.Error, FragmentError):
                 if attempt + 1 == _ATTEMPTS or self._intact(snapshot):
                     raise
+                self._retries += 1
         raise AssertionError("the last attempt returns or raises")
 
     def _snapshot(self) -> _Snapshot:
@@ -131,7 +138,8 @@ class Reader:
                         skipped.append(Skipped(file=fragment.file, rows=fragment.rows, reason=reason))
                 tables[table] = tuple(sound)
             if not skipped or self._read_manifest().generation == manifest.generation:
-                break  # otherwise the files may have been merged away under us
+                break
+            self._retries += 1  # the files may have been merged away under us
         self._skipped = tuple(skipped)
         return _Snapshot(manifest=manifest, tables=tables)
 
@@ -163,9 +171,10 @@ class Reader:
 
     def _run(self, snapshot: _Snapshot, sql: str) -> Result:
         with self._open_views(snapshot) as connection:
-            cursor = connection.execute(sql)
-            columns = tuple(str(column[0]) for column in cursor.description or ())
-            return Result(columns=columns, rows=cursor.fetchall() if columns else [])
+            cursor: duckdb.DuckDBPyConnection | None = connection.execute(sql)
+            if cursor is None or not cursor.description:  # nothing was asked: an empty statement
+                return Result(columns=(), rows=[])
+            return Result(columns=tuple(str(column[0]) for column in cursor.description), rows=cursor.fetchall())
 
     def _open_views(self, snapshot: _Snapshot) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(":memory:", config=_CONFIG)

@@ -19,7 +19,7 @@ _LAYOUT_TOKENS = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.END
 
 
 def normalised_source(source: str) -> str:
-    """Source as a token stream without comments, blank lines and spacing; text that does not tokenise stays as it is."""
+    """Source as a token stream without comments, blank lines and spacing; text that does not tokenise stays itself."""
     words: list[str] = []
     try:
         for token in tokenize.generate_tokens(io.StringIO(source).readline):

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cognition import fragments
+from cognition.manifest import read_manifest
+from cognition.reader import Reader
+from cognition.records import Candidate, Event, Trial, Verdict
+from cognition.store import Store
+from tests.cognition.factories import live, make_candidate, make_event, make_verdict, on_disk
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "emptied"])
+def test_a_damaged_fragment_is_set_aside_and_the_rest_is_read(campaign: tuple[Path, list[Any]], damage: str) -> None:
+    folder, records = campaign
+    victim = next(file for file in live(folder) if file.startswith("trials/"))
+    path = folder / "lineage" / victim
+    data = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        broken = bytearray(data)
+        broken[len(data) // 2] ^= 1
+        path.write_bytes({"truncated": data[:-7], "flipped": bytes(broken), "emptied": b""}[damage])
+    lost = read_manifest(folder / "lineage").tables["trials"][0].rows
+
+    with Store.open(folder) as store:
+        [entry] = store.set_aside
+        assert (entry.file, entry.rows) == (victim, lost)
+        trials = [record for record in records if isinstance(record, Trial)]
+        store.append(trials[0])  # what was lost can be done again
+    assert ("missing" if damage == "missing" else "corrupt") in entry.reason
+    assert not path.exists()
+    assert (entry.moved_to is None) == (damage == "missing")
+    if entry.moved_to is not None:
+        assert (folder / "lineage" / entry.moved_to).exists()
+    assert read_manifest(folder / "lineage").set_aside == (entry,)
+    assert Reader(folder).rows(Trial) == [*trials[lost:], trials[0]]
+    assert Reader(folder).rows(Candidate) == [record for record in records if isinstance(record, Candidate)]
+    with Store.open(folder) as store:
+        assert store.set_aside == ()
+
+
+def test_damage_that_a_merge_finds_is_set_aside(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        for number in range(4):
+            store.append(make_event(number))
+        (tmp_path / "lineage" / live(tmp_path)[1]).write_bytes(b"")
+        store.merge(above=1)
+        assert len(store.set_aside) == 1
+    assert [event.created_at for event in Reader(tmp_path).rows(Event)] == [0.0, 2.0, 3.0]
+
+
+def test_a_lost_manifest_is_not_taken_for_a_new_store(campaign: tuple[Path, list[Any]]) -> None:
+    folder, _ = campaign
+    (folder / "lineage" / "manifest.json").unlink()
+    before = on_disk(folder)
+    with pytest.raises(ValueError, match=r"is missing but \d+ fragments are there"):
+        Store.open(folder)
+    assert on_disk(folder) == before
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', "\xff"])
+def test_a_damaged_manifest_is_refused_by_name(campaign: tuple[Path, list[Any]], text: str) -> None:
+    folder, _ = campaign
+    (folder / "lineage" / "manifest.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"manifest\.json is no manifest"):
+        Store.open(folder)
+
+
+def test_a_manifest_of_a_later_format_is_refused(campaign: tuple[Path, list[Any]]) -> None:
+    folder, _ = campaign
+    path = folder / "lineage" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 2}))
+    with pytest.raises(ValueError, match="has format 2, this version reads 1"):
+        Store.open(folder)
+
+
+def test_a_cut_at_any_file_operation_leaves_the_whole_group_or_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Cut(BaseException):
+        pass
+
+    real_sync, real_replace, real_unlink = os.fsync, os.replace, Path.unlink
+    outcomes = set()
+    for cut_at in range(100):
+        folder = tmp_path / str(cut_at)
+        store = Store.open(folder, merge_above=1, grace_s=0)
+        store.append(make_event(0))
+        steps = iter(range(10_000))
+
+        def cut(steps: Any = steps, cut_at: int = cut_at) -> None:
+            if next(steps) >= cut_at:  # nothing works any more after the cut
+                raise Cut
+
+        monkeypatch.setattr(fragments.os, "fsync", lambda descriptor, cut=cut: (cut(), real_sync(descriptor))[1])
+        monkeypatch.setattr(fragments.os, "replace", lambda a, b, cut=cut: (cut(), real_replace(a, b))[1])
+        monkeypatch.setattr(
+            Path, "unlink", lambda path, missing_ok=False, cut=cut: (cut(), real_unlink(path, missing_ok=missing_ok))[1]
+        )
+        acknowledged = False
+        try:
+            store.append(make_event(1), make_verdict(make_candidate(1), 0.5))
+            acknowledged = True
+        except Cut:
+            pass
+        finally:
+            monkeypatch.undo()
+        Store.open(folder).close()
+        events, verdicts = Reader(folder).rows(Event), Reader(folder).rows(Verdict)
+        assert (len(events), len(verdicts)) in {(1, 0), (2, 1)}
+        assert not acknowledged or len(verdicts) == 1
+        assert on_disk(folder) - {file for e in read_manifest(folder / "lineage").retired for file in e.files} == set(
+            live(folder)
+        )
+        outcomes.add((len(verdicts), acknowledged))
+        if acknowledged:
+            break
+    assert outcomes == {(0, False), (1, False), (1, True)}
+
+
+def test_a_killed_writer_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from cognition.store import Store\n"
+        "from tests.cognition.factories import make_candidate, make_event, make_verdict\n"
+        "store = Store.open(sys.argv[1], merge_above=3, grace_s=0)\n"
+        "number = int(sys.argv[2])\n"
+        "while True:\n"
+        "    store.append(make_event(number), make_verdict(make_candidate(number), 0.5))\n"
+        "    print(number, flush=True)\n"
+        "    number += 1\n"
+    )
+    rng = random.Random(0)
+    number = 0
+    for _ in range(3):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path), str(number)], stdout=subprocess.PIPE, text=True
+        )
+        assert writer.stdout is not None
+        acknowledged = [int(writer.stdout.readline())]
+        reading = threading.Thread(target=lambda out=writer.stdout, to=acknowledged: to.extend(map(int, out)))
+        reading.start()
+        time.sleep(rng.uniform(0.05, 0.3))
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.wait()
+        reading.join()
+        writer.stdout.close()
+        Store.open(tmp_path).close()
+        events, verdicts = Reader(tmp_path).rows(Event), Reader(tmp_path).rows(Verdict)
+        assert [event.created_at for event in events] == [float(place) for place in range(len(events))]
+        assert len(verdicts) == len(events)
+        assert len(events) >= acknowledged[-1] + 1
+        number = len(events)
+
+
+def test_a_full_disk_refuses_the_group_and_the_store_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store.open(tmp_path) as store:
+        monkeypatch.setattr(fragments.os, "fsync", _no_space)
+        with pytest.raises(OSError, match="No space left"):
+            store.append(make_event(1))
+        monkeypatch.undo()
+        assert on_disk(tmp_path) == set()
+        store.append(make_event(1))
+    assert len(Reader(tmp_path).rows(Event)) == 1
+
+
+def test_a_manifest_that_cannot_be_replaced_closes_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open(tmp_path)
+    monkeypatch.setattr("cognition.store.write_manifest", _no_space)
+    with pytest.raises(OSError, match="No space left"):
+        store.append(make_event(1))
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="its manifest could not be replaced; open the store again"):
+        store.append(make_event(1))
+    with Store.open(tmp_path) as store:
+        store.append(make_event(1))
+
+
+def test_a_merge_that_fails_does_not_fail_the_append(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store.open(tmp_path, merge_above=1) as store:
+        store.append(make_event(0))
+        monkeypatch.setattr(Store, "_merge_run", _no_space)
+        store.append(make_event(1))
+        monkeypatch.undo()
+        store.append(make_event(2))
+    assert [event.created_at for event in Reader(tmp_path).rows(Event)] == [0.0, 1.0, 2.0]
+    assert len(live(tmp_path)) == 1
+
+
+def _no_space(*_: object, **__: object) -> None:
+    raise OSError(28, "No space left on device")

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pyarrow as pa
+import pytest
+
+from cognition.records import RECORDS, Property, Report, ReportKind, Trial
+from cognition.schema import TABLES, columns_of, decode, encode, schema_of, sql_type
+from tests.cognition.factories import make_candidate, make_metric, make_report, make_trial
+
+# Users write SQL against these names: changing one breaks their queries. "?" marks a column with nulls.
+FROZEN = {
+    "candidates": "candidate_id VARCHAR, number BIGINT, attempt BIGINT, arm VARCHAR, slot VARCHAR, name VARCHAR, "
+    "motivation VARCHAR, source VARCHAR, parent_ids VARCHAR[], changes VARCHAR[], repairs VARCHAR?, genome VARCHAR?, "
+    "created_at DOUBLE",
+    "reports": "candidate_id VARCHAR, number BIGINT, attempt BIGINT, kind VARCHAR, detail VARCHAR, properties VARCHAR, "
+    "fingerprint DOUBLE[], nearest_id VARCHAR?, nearest_distance DOUBLE?, num_parameters BIGINT?, ffn_width BIGINT?, "
+    "flops_per_token DOUBLE?, state_bytes BIGINT?, duration_s DOUBLE, created_at DOUBLE",
+    "metrics": "trial_id VARCHAR, task VARCHAR, step BIGINT, loss DOUBLE, grad_norm DOUBLE, learning_rate DOUBLE, "
+    "tokens BIGINT, elapsed_s DOUBLE",
+    "trials": "trial_id VARCHAR, candidate_id VARCHAR, stage VARCHAR, seed BIGINT, split VARCHAR, status VARCHAR, "
+    "failure VARCHAR?, detail VARCHAR, loss DOUBLE?, loss_stderr DOUBLE?, benchmark DOUBLE?, scores VARCHAR, "
+    "train_loss DOUBLE?, num_parameters BIGINT?, ffn_width BIGINT?, steps BIGINT, tokens BIGINT, train_s DOUBLE, "
+    "slot_s DOUBLE, queued_at DOUBLE, started_at DOUBLE, first_step_at DOUBLE, finished_at DOUBLE, worker VARCHAR",
+    "verdicts": "candidate_id VARCHAR, number BIGINT, stage VARCHAR, fitness DOUBLE?, loss DOUBLE?, loss_term DOUBLE?, "
+    "benchmark_term DOUBLE?, quality_term DOUBLE?, quality_source VARCHAR, cost_quality DOUBLE?, "
+    "state_quality DOUBLE?, novelty_quality DOUBLE?, loss_weight DOUBLE, benchmark_weight DOUBLE, "
+    "quality_weight DOUBLE, suspicious BOOLEAN, reason VARCHAR, created_at DOUBLE",
+    "insights": "insight_id VARCHAR, candidate_id VARCHAR, number BIGINT, claim VARCHAR, slot VARCHAR, stage VARCHAR, "
+    "against VARCHAR, against_id VARCHAR, change VARCHAR?, effect DOUBLE, low DOUBLE, high DOUBLE, "
+    "evidence VARCHAR[], created_at DOUBLE",
+    "claims": "candidate_id VARCHAR, baseline_id VARCHAR, stage VARCHAR, split VARCHAR, num_seeds BIGINT, "
+    "mean_loss DOUBLE, std_loss DOUBLE?, baseline_mean_loss DOUBLE, baseline_std_loss DOUBLE?, difference DOUBLE, "
+    "low DOUBLE?, high DOUBLE?, exploration_loss DOUBLE?, created_at DOUBLE",
+    "events": "event_id VARCHAR, kind VARCHAR, subject VARCHAR, detail VARCHAR, created_at DOUBLE",
+}
+
+
+def test_tables_and_columns_are_frozen() -> None:
+    derived = {
+        table: ", ".join(
+            f"{column.name} {sql_type(column)}{'?' if column.nullable else ''}" for column in columns_of(record_type)
+        )
+        for table, record_type in TABLES.items()
+    }
+    assert derived == FROZEN
+
+
+def test_arrow_types_follow_the_annotations() -> None:
+    schema = schema_of(Report)
+    assert schema.field("kind").type == pa.string()
+    assert schema.field("number").type == pa.int64()
+    assert not schema.field("number").nullable
+    assert schema.field("fingerprint").type == pa.list_(pa.float64())
+    assert schema.field("properties").type == pa.string()
+    assert schema.field("nearest_distance").nullable
+
+
+def test_every_key_names_columns() -> None:
+    for record_type in RECORDS:
+        assert set(record_type.KEY) <= {column.name for column in columns_of(record_type)}
+
+
+def test_records_come_back_equal_with_nested_and_infinite_values() -> None:
+    reports = [make_report(make_candidate(1)), make_report(make_candidate(2), ReportKind.refused)]
+    assert decode(Report, encode(Report, reports)) == reports
+    trials = [make_trial(make_candidate(1)), make_trial(make_candidate(2), loss=None)]
+    assert decode(Trial, encode(Trial, trials)) == trials
+    assert decode(Trial, encode(Trial, trials))[1].failure is trials[1].failure
+
+
+def test_nan_survives_in_columns_and_in_nested_values() -> None:
+    nan = float("nan")
+    metric = make_metric(make_trial(make_candidate(1)), 1, loss=nan)
+    assert math.isnan(decode(type(metric), encode(type(metric), [metric]))[0].loss)
+    report = Report(
+        candidate_id="a",
+        number=1,
+        attempt=0,
+        kind=ReportKind.refused,
+        properties=(Property(name="finite", passed=False, figure=nan, detail="nan"),),
+    )
+    [back] = decode(Report, encode(Report, [report]))
+    assert math.isnan(back.properties[0].figure or 0)
+    assert back.properties[0].detail == "nan"
+
+
+def test_a_value_of_the_wrong_type_is_refused_with_its_column() -> None:
+    wrong = replace(make_metric(make_trial(make_candidate(1)), 1), step="first")
+    with pytest.raises(ValueError, match=r"metrics\.step takes int64"):
+        encode(type(wrong), [wrong])
+
+
+def test_none_in_a_column_without_nulls_is_refused() -> None:
+    wrong = make_metric(make_trial(make_candidate(1)), 3, loss=None)
+    with pytest.raises(ValueError, match=r"metrics\.loss is None in .*'text', 3"):
+        encode(type(wrong), [wrong])
+
+
+def test_a_column_that_an_older_fragment_lacks_takes_its_default() -> None:
+    trial = make_trial(make_candidate(1))
+    older = encode(Trial, [trial]).drop_columns(["worker", "train_loss"])
+    assert decode(Trial, older) == [trial]
+
+
+def test_a_missing_column_without_default_is_an_error() -> None:
+    older = encode(Trial, [make_trial(make_candidate(1))]).drop_columns(["split"])
+    with pytest.raises(ValueError, match=r"trials\.split is missing"):
+        decode(Trial, older)
