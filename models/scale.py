@@ -94,6 +94,7 @@ class Stage:
     split: str  # where the sealed loss is measured: "validation" or "heldout"
     audit_positions: int  # positions recomputed from the prefix alone
     deadline_s: float  # for the whole trial, probes and evaluation included
+    expected_s: float  # what a trial takes, as measured; campaigns estimate from it until they know better
     probes: tuple[ProbeSpec, ...]
     seeds: tuple[int, ...]
 
@@ -101,7 +102,7 @@ class Stage:
         _require_positive(
             self,
             *("batch_size", "length", "steps", "learning_rate", "report_every", "eval_windows", "audit_positions"),
-            "deadline_s",
+            *("deadline_s", "expected_s"),
         )
         if not 0 <= self.warmup_steps < self.steps:
             raise ValueError(f"stage {self.name}: warmup_steps is {self.warmup_steps}; keep it in [0, {self.steps})")

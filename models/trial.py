@@ -20,7 +20,7 @@ from models.data import Batch, DataSpec, load_corpus, windows
 from models.sandbox import wire
 from models.sandbox.exam import ExamJob, examine, source_problem
 from models.sandbox.parent import Child, ForkServer, SandboxError, lent
-from models.sandbox.sealed import Sealed, Subject, TrialError, evaluate, expect, talking
+from models.sandbox.sealed import Sealed, Subject, TrialError, commitment, evaluate, expect, talking
 from models.sandbox.wire import Array, Json, Message
 from models.scale import Stage
 from models.slots import slot_named
@@ -116,7 +116,7 @@ class TrialRun:
     def _run(self) -> Generator[Metric, None, Trial]:
         self._started_at = time.time()
         self._server.start()
-        eval_sets = self._eval_sets()
+        text = self._text_windows()
         self._deadline = time.monotonic() + self._job.stage.deadline_s
         try:
             if problem := source_problem(self._job.source):
@@ -126,7 +126,7 @@ class TrialRun:
             sealed = evaluate(
                 self._subject(),
                 self._progress.weights,
-                eval_sets,
+                {TEXT: text} | self._probe_sets(),
                 self._spawn,
                 audit_positions=self._job.stage.audit_positions,
                 salt=self._job.trial_id,
@@ -136,12 +136,19 @@ class TrialRun:
             return self._trial_of(status, failure=failure, detail=detail)
         return self._trial_of(TrialStatus.finished, sealed=sealed)
 
-    def _eval_sets(self) -> dict[str, Batch]:
-        """By task. The windows are the same for every candidate and seed: paired differences then vary less."""
-        job, stage = self._job, self._job.stage
-        tokens = load_corpus(job.data).split(stage.split)
-        sets = {TEXT: windows(tokens, stage.eval_windows, stage.length, job.data.seed)}
-        return sets | {spec.name: probes.eval_set(spec, job.seed) for spec in stage.probes}
+    def _text_windows(self) -> Batch:
+        """The same for every candidate and seed: paired differences then vary less."""
+        stage = self._job.stage
+        tokens = load_corpus(self._job.data).split(stage.split)
+        return windows(tokens, stage.eval_windows, stage.length, self._job.data.seed)
+
+    def _probe_sets(self) -> dict[str, Batch]:
+        """Drawn by the weights handed in, so that no training child can have known the items."""
+        weights = self._progress.weights
+        return {
+            spec.name: probes.eval_set(spec, commitment(self._job.trial_id, spec.name, weights[spec.name]))
+            for spec in self._job.stage.probes
+        }
 
     def _train(self) -> Generator[Metric, None, None]:
         job = self._job

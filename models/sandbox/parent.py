@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -17,12 +18,13 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -30,7 +32,7 @@ from models.sandbox import wire
 from models.sandbox.jail import Limits, scrubbed
 
 _REQUEST_TIMEOUT_S = 30.0
-_KILL_TIMEOUT_S = 1.5
+_KILL_TIMEOUT_S = 1.2
 _CLOSE_TIMEOUT_S = 10.0
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -128,7 +130,7 @@ class ForkServer:
 
     def start(self) -> int:
         """Have a server that is ready, and return its process id. Raises SandboxError when it cannot be started."""
-        return self._ready().process.pid
+        return self._ready().pid
 
     def spawn(
         self,
@@ -201,7 +203,7 @@ class _Server:
         self._log = Path(self._scratch, "server.log")
         self._control, theirs = socket.socketpair()
         with theirs, self._log.open("wb") as log:
-            self.process = subprocess.Popen(
+            launched = subprocess.Popen(
                 [
                     sys.executable,
                     "-P",  # the working directory is no place to import from
@@ -219,9 +221,15 @@ class _Server:
                 env=_server_environment(search_path, self._scratch),
                 start_new_session=True,
             )
+        self._process: _Process = _Launched(launched)
+        deadline = time.monotonic() + start_timeout_s
         try:
-            greeting = wire.receive(self._control, deadline=time.monotonic() + start_timeout_s)
-        except wire.WireError as error:
+            self.pid = wire.receive(self._control, deadline=deadline).integer("pid")
+            if sys.platform == "linux":
+                self._process = _Detached(self.pid)
+                launched.wait()
+            greeting = wire.receive(self._control, deadline=deadline)
+        except (wire.WireError, OSError) as error:
             detail = f"{error}\n{self._log.read_text(errors='replace')[-2_000:]}"
             self.close()
             raise SandboxError(f"the fork server did not start: {detail}") from error
@@ -230,7 +238,7 @@ class _Server:
             raise SandboxError(f"the fork server cannot import {tasks}:\n{greeting.text('detail')}")
 
     def is_alive(self) -> bool:
-        return not self._lost and self.process.poll() is None
+        return not self._lost and not self._process.has_ended(0)
 
     def spawn(self, task: str, fds: tuple[int, ...]) -> tuple[int, int]:
         """Number and process id of a new child. Raises SandboxError."""
@@ -268,19 +276,58 @@ class _Server:
         self._lost = True
         with suppress(OSError):
             self._control.shutdown(socket.SHUT_RDWR)
-        try:
-            self.process.wait(_CLOSE_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        if not self._process.has_ended(_CLOSE_TIMEOUT_S):
+            self._abandon()
         self._control.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _abandon(self) -> None:
         """Kill a server that no longer answers: its children die with it."""
         self._lost = True
-        self.process.kill()
-        self.process.wait()
+        self._process.kill()
+        self._process.has_ended(_CLOSE_TIMEOUT_S)
+
+
+class _Process(Protocol):
+    """A process that can be killed without fear that its number has gone to another."""
+
+    def has_ended(self, timeout_s: float) -> bool: ...
+
+    def kill(self) -> None: ...
+
+
+class _Launched:
+    """A child of this process, unreaped until it is known to have ended."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def has_ended(self, timeout_s: float) -> bool:
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+class _Detached:
+    """A process that is no child of this one, held by a pidfd. The caller has just heard from it, so it is the one."""
+
+    def __init__(self, pid: int) -> None:
+        self._fd = os.pidfd_open(pid)
+        weakref.finalize(self, os.close, self._fd)
+
+    def has_ended(self, timeout_s: float) -> bool:
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        return bool(poll.poll(timeout_s * 1_000))
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._fd, signal.SIGKILL)
 
 
 @contextmanager

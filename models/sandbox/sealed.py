@@ -30,7 +30,7 @@ from models.scale import ModelSize
 
 Spawn = Callable[[str, Mapping[str, Json]], AbstractContextManager[Child]]
 
-_TOKENS_PER_REQUEST = 16_384
+_TOKENS_PER_REQUEST = 4_096
 _CHILD_FAILURES = {"nonfinite": FailureKind.nonfinite, "diverged": FailureKind.diverged}
 _HEAD = "head.weight"
 _EMBEDDING = "embedding.weight"
@@ -90,7 +90,7 @@ def evaluate(
     with talking(spawn, "hidden_states", told) as child:
         for task, state in weights.items():
             _load(child, state)
-            rng = np.random.default_rng(int.from_bytes(_commitment(salt, task, whole[task]), "big"))
+            rng = np.random.default_rng(commitment(salt, task, {"hidden_NTD": whole[task]}))
             _audit(child, task, whole[task], eval_sets[task].inputs, state[_HEAD], audit_positions, rng)
     return sealed
 
@@ -118,6 +118,15 @@ def expect(child: Child, *kinds: str, max_array_bytes: int = 0) -> Message:
     if message.kind not in kinds:
         raise wire.MalformedError(f"{message.kind[:40]!r} was not due, expected {' or '.join(kinds)}")
     return message
+
+
+def commitment(salt: str, task: str, arrays: Mapping[str, Array]) -> int:
+    """A seed that depends on what a child has handed in, and that it therefore could not know before."""
+    digest = hashlib.blake2b(f"{salt}/{task}".encode(), digest_size=8)
+    for name in sorted(arrays):
+        digest.update(f"/{name}/{arrays[name].shape}/".encode("utf-8", "replace"))
+        digest.update(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8).data)
+    return int.from_bytes(digest.digest(), "big")
 
 
 def _check_state(state: Mapping[str, Array], size: ModelSize) -> None:
@@ -211,9 +220,3 @@ def _audit(
             f"{task}: prefixes alone and full sequences disagree by {disagreement:.3g} nats at {num} positions drawn; "
             f"the limit is {evaluator.AUDIT_LIMIT_NATS:g}: the output at t depends on later tokens or on the length",
         )
-
-
-def _commitment(salt: str, task: str, hidden_NTD: Array) -> bytes:
-    digest = hashlib.blake2b(f"{salt}/{task}/".encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(hidden_NTD).view(np.uint8).data)
-    return digest.digest()

@@ -241,6 +241,11 @@ def main(arguments: list[str]) -> int:
     control_fd, scratch, module_name, limits = arguments
     control = socket.socket(fileno=int(control_fd))
     control.set_inheritable(False)
+    # Ray kills the children of a worker that ends. A server that is no child lives on until it has cleared up after
+    # itself; the parent holds it by a pidfd, which only Linux has.
+    if sys.platform == "linux" and os.fork():
+        os._exit(0)
+    wire.send(control, "started", {"pid": os.getpid()})
     try:
         tasks = _preload(module_name)
         subreaper = become_subreaper()
@@ -250,7 +255,7 @@ def main(arguments: list[str]) -> int:
     names: list[wire.Json] = [*sorted(tasks)]
     gc.collect()
     gc.freeze()  # the children share these pages; a collection that touched them would copy them
-    wire.send(control, "ready", {"pid": os.getpid(), "subreaper": subreaper, "tasks": names})
+    wire.send(control, "ready", {"subreaper": subreaper, "tasks": names})
     Server(control=control, tasks=tasks, scratch=scratch, limits=Limits(**json.loads(limits))).serve()
     shutil.rmtree(scratch, ignore_errors=True)
     return 0

@@ -16,11 +16,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import einops  # noqa: F401  preloaded for candidates
-import kernels.dispatch  # noqa: F401  preloaded for candidates
 import numpy as np
 import torch
 from torch import nn
 
+import kernels.dispatch  # noqa: F401  preloaded for candidates
 from models import evaluator, probes, properties, training
 from models.backbone import (
     MATCH_TOLERANCE,
@@ -40,8 +40,8 @@ from models.slots import slot_named
 
 TEXT = "text"
 
-# What the first optimiser step, the first compile check and the first FLOP count would import otherwise.
-_LAZY_MODULES = ("torch._dynamo", "torch.optim.adamw", "torch.utils.flop_counter")
+# What a child's first optimiser step would import otherwise, for a second and more.
+_LAZY_MODULES = ("torch._dynamo",)
 
 
 def warm_up() -> None:
@@ -72,7 +72,7 @@ def examine(channel: Channel) -> None:
                 }
                 for item in found.properties
             ],
-            "fingerprint": [float(value) for value in found.fingerprint if math.isfinite(value)],
+            "fingerprint": [*map(float, found.fingerprint)] if all(map(math.isfinite, found.fingerprint)) else [],
             "num_parameters": found.num_parameters,
             "ffn_width": found.ffn_width,
             "flops_per_token": found.flops_per_token,

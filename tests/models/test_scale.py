@@ -14,8 +14,8 @@ def mapping(name: str = "tiny") -> dict[str, Any]:
     return loaded
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in SCALE_FOLDER.glob("*.yaml")))
-def test_every_scale_file_loads_under_its_own_name(name: str):
+@pytest.mark.parametrize("name", ["cpu", "tiny"])
+def test_scale_files_load_under_their_own_name(name: str):
     scale = load_scale(name)
     assert scale.name == name
     assert scale.stages
