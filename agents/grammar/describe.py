@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import textwrap
 
+from agents.grammar.canonical import TOKEN_DECAYS
 from agents.grammar.genome import (
-    TOKEN_DECAYS,
     ConvOn,
     Decay,
     DecayForm,

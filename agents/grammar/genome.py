@@ -1,16 +1,15 @@
 """The genome: one linear-attention design as a record of enums, flags and tap counts.
 
-Every field has a finite domain (`DOMAINS`). `canonical` is the one place that knows which combinations make sense: it
-maps any record to the valid, non-redundant one that stands for it, so mutation and crossover may set fields blindly.
+Every field has a finite domain (`DOMAINS`); which combinations make sense is `agents.grammar.canonical`'s business.
 
-Legend: B batch, T time, H heads, K key dim per head, V value dim per head, D model width.
+Legend: K key dim per head, V value dim per head.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
@@ -224,152 +223,10 @@ DOMAINS: Mapping[str, tuple[Gene, ...]] = {
     "output_gate": tuple(OutputGate),
 }
 
-POSITIVE_MAPS = (FeatureMap.elu1, FeatureMap.relu, FeatureMap.relu2, FeatureMap.softmax)
-TOKEN_DECAYS = (Decay.scalar, Decay.channel)
-TWO_STAGE = (Fusion.local_global, Fusion.direct_context)
-_NEUTRAL = Genome()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """Where `applies` holds, the fields take these values; `dormant`: the fields do nothing there."""
-
-    why: str
-    applies: Callable[[Genome], bool]
-    values: Mapping[str, Gene]
-    dormant: bool = False
-
-
-def _asleep(why: str, applies: Callable[[Genome], bool], *names: str) -> Rule:
-    return Rule(why=why, applies=applies, values={name: getattr(_NEUTRAL, name) for name in names}, dormant=True)
-
-
-def _norm_acts_on_memory(g: Genome) -> bool:
-    return g.output_norm is not OutputNorm.none and (len(g.paths) == 1 or g.norm_at is NormAt.memory)
-
-
-# In order: a later rule sees what earlier ones settled.
-RULES: tuple[Rule, ...] = (
-    Rule(
-        why="the widest state is four times the reference's",
-        applies=lambda g: (g.heads, g.key_width, g.value_width) == (Width.half, Width.double, Width.double),
-        values={"heads": Width.same},
-    ),
-    _asleep("nothing is convolved", lambda g: g.conv_on is ConvOn.none, "conv_taps", "conv_silu"),
-    Rule(
-        why="queries and keys are already silu'd by the convolution",
-        applies=lambda g: g.conv_on in (ConvOn.qk, ConvOn.qkv) and g.conv_silu and g.feature_map is FeatureMap.silu,
-        values={"feature_map": FeatureMap.identity},
-    ),
-    Rule(
-        why="values are already silu'd by the convolution",
-        applies=lambda g: "v" in g.conv_on and g.conv_silu,
-        values={"value_silu": False},
-        dormant=True,
-    ),
-    Rule(
-        why="the delta rule decays per head, not per channel",
-        applies=lambda g: g.write is Write.delta and g.decay is Decay.channel,
-        values={"decay": Decay.scalar},
-    ),
-    Rule(
-        why="the delta rule is a contraction only for unit keys, and has no denominator",
-        applies=lambda g: g.write is Write.delta,
-        values={"qk_norm": QKNorm.l2, "normalise": False},
-        dormant=True,
-    ),
-    _asleep("no decay that depends on the token", lambda g: g.decay not in TOKEN_DECAYS, "decay_form"),
-    Rule(
-        why="only a decay that depends on the token can be tied to the write",
-        applies=lambda g: g.write_gate is WriteGate.tied and g.decay not in TOKEN_DECAYS,
-        values={"write_gate": WriteGate.none},
-    ),
-    Rule(
-        why="the delta rule needs a write strength",
-        applies=lambda g: g.write is Write.delta and g.write_gate is WriteGate.none,
-        values={"write_gate": WriteGate.token},
-    ),
-    Rule(
-        why="an additive write scaled per head is the value projection over again",
-        applies=lambda g: g.write is Write.additive and g.write_gate is WriteGate.head,
-        values={"write_gate": WriteGate.none},
-    ),
-    _asleep("nothing to place", lambda g: g.output_norm is OutputNorm.none or len(g.paths) == 1, "norm_at"),
-    _asleep(
-        "a denominator needs positive weights and no decay, and is undone by a norm of the memory",
-        lambda g: (
-            g.decay is not Decay.none or g.feature_map not in POSITIVE_MAPS or g.rotary or _norm_acts_on_memory(g)
-        ),
-        "normalise",
-    ),
-    Rule(
-        why="an additive state grows with T: it is divided, averaged or normalised",
-        applies=lambda g: (
-            g.write is Write.additive
-            and g.output_norm is OutputNorm.none
-            and g.write_gate is not WriteGate.tied
-            and not g.normalise
-        ),
-        values={"output_norm": OutputNorm.rms},
-    ),
-    _asleep("a single path needs no fusion", lambda g: len(g.paths) == 1, "fusion"),
-    Rule(
-        why="several paths need a fusion",
-        applies=lambda g: len(g.paths) > 1 and g.fusion is Fusion.none,
-        values={"fusion": Fusion.softmax},
-    ),
-    Rule(
-        why="two stages need three paths",
-        applies=lambda g: g.fusion in TWO_STAGE and len(g.paths) < 3,
-        values={"fusion": Fusion.softmax},
-    ),
-    Rule(
-        why="direct against context needs a direct path",
-        applies=lambda g: g.fusion is Fusion.direct_context and not g.direct,
-        values={"fusion": Fusion.local_global},
-    ),
-    _asleep(
-        "nothing is gated",
-        lambda g: g.fusion in (Fusion.none, Fusion.sum),
-        "fusion_logits",
-        "temperature",
-        "floor",
-        "residual",
-    ),
-    _asleep(
-        "only a softmax over what the token says has a temperature of its own",
-        lambda g: g.fusion is Fusion.sigmoid or g.fusion_logits is Logits.head,
-        "temperature",
-    ),
-)
-
-
-def canonical(genome: Genome) -> Genome:
-    """The valid, non-redundant design that stands for this one; every record has exactly one, and it is its own."""
-    for rule in RULES:
-        if rule.applies(genome):
-            genome = replace(genome, **dict[str, Any](rule.values))
-    return genome
-
-
-def dormant_fields(genome: Genome) -> frozenset[str]:
-    """Fields that do nothing in this (canonical) design."""
-    return frozenset(name for rule in RULES if rule.dormant and rule.applies(genome) for name in rule.values)
-
 
 def text_of(value: Gene) -> str:
     """A gene as it reads in `changes`: enum members by value, flags as true and false."""
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def changes_between(old: Genome, new: Genome) -> tuple[str, ...]:
-    """What differs, as "field: old -> new"; fields that do nothing in the new design are left out."""
-    asleep = dormant_fields(new)
-    return tuple(
-        f"{name}: {text_of(getattr(old, name))} -> {text_of(getattr(new, name))}"
-        for name in DOMAINS
-        if name not in asleep and getattr(old, name) != getattr(new, name)
-    )
 
 
 def to_json(genome: Genome) -> str:
@@ -378,7 +235,7 @@ def to_json(genome: Genome) -> str:
 
 
 def from_json(text: str) -> Genome:
-    """Read back what `to_json` wrote, made canonical. Raises ValueError for unknown fields and values."""
+    """Read back what `to_json` wrote. Raises ValueError for unknown fields and values."""
     stored: dict[str, Any] = json.loads(text)
     known = {field.name for field in fields(Genome)}
     if unknown := sorted(set(stored) - known):
@@ -387,4 +244,4 @@ def from_json(text: str) -> Genome:
     for name, value in stored.items():
         kind = type(DOMAINS[name][0])
         genes[name] = kind(value) if issubclass(kind, StrEnum) else value
-    return canonical(Genome(**genes))
+    return Genome(**genes)

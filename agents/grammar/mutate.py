@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from agents.grammar.genome import DOMAINS, Gene, Genome, canonical, text_of
+from agents.grammar.canonical import canonical
+from agents.grammar.genome import DOMAINS, Gene, Genome, text_of
 from agents.grammar.learning import MutationWeights, uniform_weights
 
 

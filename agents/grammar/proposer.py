@@ -12,19 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from agents.brief import Brief, Member
+from agents.grammar.canonical import canonical, changes_between
 from agents.grammar.describe import motivation_of, name_of
-from agents.grammar.genome import (
-    DOMAINS,
-    Gene,
-    Genome,
-    OutputGate,
-    OutputNorm,
-    QKNorm,
-    Width,
-    changes_between,
-    from_json,
-    to_json,
-)
+from agents.grammar.genome import DOMAINS, Gene, Genome, OutputGate, OutputNorm, QKNorm, Width, from_json, to_json
 from agents.grammar.known import BASELINE_GENOMES
 from agents.grammar.learning import LearningSettings, mutation_weights, uniform_weights
 from agents.grammar.mutate import crossover, mutate, random_genome, with_gene
@@ -58,7 +48,7 @@ class GrammarSettings:
 
 def genome_of(candidate: Candidate) -> Genome | None:
     """The design behind a candidate: its own note, or a hand-written baseline's by name; None for foreign source."""
-    return from_json(candidate.genome) if candidate.genome else BASELINE_GENOMES.get(candidate.name)
+    return canonical(from_json(candidate.genome)) if candidate.genome else BASELINE_GENOMES.get(candidate.name)
 
 
 class GrammarProposer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agents.grammar.canonical import canonical
 from agents.grammar.describe import docstring_of
 from agents.grammar.genome import (
     ConvOn,
@@ -16,7 +17,6 @@ from agents.grammar.genome import (
     Width,
     Write,
     WriteGate,
-    canonical,
 )
 from agents.grammar.program import Program
 from agents.grammar.render_paths import add_paths
@@ -128,7 +128,7 @@ def _add_decay(genome: Genome, program: Program) -> None:
         return
     channel = genome.decay is Decay.channel
     softplus = genome.decay_form is DecayForm.softplus
-    shape = "(self.num_heads, self.key_dim)" if channel else "(self.num_heads,)"
+    heads = "self.num_heads, self.key_dim" if channel else "self.num_heads"
     if channel:
         program.init += [
             f"self.decay_down = nn.Linear(hidden_size, {_DECAY_RANK}, bias=False)",
@@ -138,13 +138,17 @@ def _add_decay(genome: Genome, program: Program) -> None:
     else:
         program.init.append("self.decay_proj = nn.Linear(hidden_size, self.num_heads, bias=False)")
         text = "self.decay_proj(x)"
-    program.init.append(f"self.decay_bias = nn.Parameter(torch.full({shape}, {'-4.0' if softplus else '0.0'}))")
     program.forward.append(f"g = {text} + self.decay_bias")
-    if softplus:
-        program.init.append("self.decay_rate = nn.Parameter(torch.linspace(1.0, 16.0, self.num_heads).log())")
+    if softplus:  # spread over the heads: rates 1 to 16, steps (softplus of the bias) 0.001 to 0.1, as in Mamba-2
+        spread = "[:, None].repeat(1, self.key_dim)" if channel else ""
+        program.init += [
+            f"self.decay_bias = nn.Parameter(torch.linspace(-6.9, -2.3, self.num_heads){spread})",
+            "self.decay_rate = nn.Parameter(torch.linspace(1.0, 16.0, self.num_heads).log())",
+        ]
         rate = "self.decay_rate.exp()[:, None]" if channel else "self.decay_rate.exp()"
         program.forward.append(f"g = -{rate} * F.softplus(g)")
     else:
+        program.init.append(f"self.decay_bias = nn.Parameter(torch.zeros({heads}))")
         program.forward.append("g = F.logsigmoid(g) / 16")
 
 
@@ -152,7 +156,7 @@ def _add_write_gate(genome: Genome, program: Program) -> None:
     per_head = True
     match genome.write_gate:
         case WriteGate.token:
-            program.init.append("self.write_proj = nn.Linear(hidden_size, self.num_heads)")
+            program.init.append("self.write_proj = nn.Linear(hidden_size, self.num_heads, bias=False)")
             strength = "torch.sigmoid(self.write_proj(x))"
         case WriteGate.head:
             program.init.append("self.write_strength = nn.Parameter(torch.zeros(self.num_heads))")

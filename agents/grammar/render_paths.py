@@ -5,7 +5,8 @@ Legend: P paths, L logits of the fusion gate; paths are [B, T, H, V], weights [B
 
 from __future__ import annotations
 
-from agents.grammar.genome import TWO_STAGE, Floor, Fusion, Genome, Logits
+from agents.grammar.canonical import TWO_STAGE
+from agents.grammar.genome import Floor, Fusion, Genome, Logits
 from agents.grammar.program import Program
 
 _FLOORS = {Floor.small: 0.02, Floor.large: 0.05}

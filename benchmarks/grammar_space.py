@@ -1,0 +1,93 @@
+"""Estimate how many designs that behave differently the grammar holds.
+
+    python benchmarks/grammar_space.py --samples 2000
+
+Writes benchmarks/results/grammar_space.json: the estimate, its lower bound and the versions it was made with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from agents.grammar.canonical import changes_between
+from agents.grammar.describe import name_of
+from agents.grammar.genome import Genome
+from agents.grammar.mutate import mutate, random_genome
+from agents.grammar.render import render
+from agents.grammar.space import estimate_space
+from cognition.novelty import SAME_BEHAVIOUR, nearest, same_behaviour
+from models.fingerprint import fingerprint
+from models.loading import load_mixer
+
+HIDDEN_SIZE, NUM_HEADS = 64, 4  # of the exploration stage at scale cpu
+RESULT = Path(__file__).parent / "results" / "grammar_space.json"
+
+
+def builder_of(source: str) -> Callable[[int], nn.Module]:
+    """What builds the mixer of a layer from its source."""
+    mixer_class = load_mixer(source)
+    return lambda layer: mixer_class(hidden_size=HIDDEN_SIZE, num_heads=NUM_HEADS, layer_idx=layer)
+
+
+def silent_mutations(
+    genomes: Sequence[Genome], prints: Sequence[tuple[float, ...]], rng: np.random.Generator
+) -> list[str]:
+    """Single mutations that leave behaviour as it was, as changes."""
+    found: list[str] = []
+    for genome, before in zip(genomes, prints, strict=False):
+        mutant = mutate(genome, rng)
+        after = fingerprint(builder_of(render(mutant)), HIDDEN_SIZE)
+        if same_behaviour(nearest(after, {"parent": before})):
+            found.append("; ".join(changes_between(genome, mutant)))
+    return found
+
+
+def main() -> None:
+    """Sample, fingerprint, count coincidences, write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=int, default=2000)
+    parser.add_argument("--mutants", type=int, default=300, help="samples that are compared with a mutant of theirs")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=RESULT)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(arguments.seed)
+    genomes = [random_genome(rng) for _ in range(arguments.samples)]
+    started = time.perf_counter()
+    prints = [fingerprint(builder_of(render(genome)), HIDDEN_SIZE) for genome in genomes]
+    silent = silent_mutations(genomes[: arguments.mutants], prints, rng)
+    result = {
+        **asdict(estimate_space(prints, SAME_BEHAVIOUR)),
+        "num_distinct_genomes": len(set(genomes)),
+        "num_mutants": min(arguments.mutants, len(genomes)),
+        "silent_mutations": silent,
+        "threshold": SAME_BEHAVIOUR,
+        "hidden_size": HIDDEN_SIZE,
+        "num_heads": NUM_HEADS,
+        "seed": arguments.seed,
+        "duration_s": round(time.perf_counter() - started, 1),
+        "examples": [name_of(genome) for genome in genomes[:5]],
+        "versions": {
+            "python": platform.python_version(),
+            "torch": version("torch"),
+            "numpy": version("numpy"),
+        },
+    }
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

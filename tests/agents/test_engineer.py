@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from agents.brief import Brief, Member
+from agents.engineer import Engineer
+from agents.grammar.canonical import canonical, changes_between
+from agents.grammar.genome import Width
+from agents.grammar.known import BASELINE_GENOMES
+from agents.grammar.proposer import genome_of
+from agents.researcher import Researcher
+from cognition.records import Candidate, Property, Report, ReportKind, Trial
+
+MakeMember = Callable[..., Member]
+MakeReport = Callable[..., Report]
+
+
+class MeetingRunner:
+    """Finishes a trial only once all expected ones have started: sequential callers would hang."""
+
+    def __init__(self, expected: int, make_trial: Callable[..., Trial]) -> None:
+        self.barrier = asyncio.Barrier(expected)
+        self.make_trial = make_trial
+
+    async def run(self, candidate: Candidate, stage: str, seed: int) -> Trial:
+        await self.barrier.wait()
+        await asyncio.sleep(0.001 * (5 - seed))
+        return self.make_trial(candidate, None if seed == 2 else 2.0, seed, stage)
+
+
+@pytest.fixture
+def engineer(make_trial: Callable[..., Trial]) -> Engineer:
+    return Engineer(MeetingRunner(3, make_trial))
+
+
+async def proposed(parent: Member, arm: str = "grammar", number: int = 4) -> tuple[Candidate, Brief]:
+    told = Brief(slot="token_mixer", arm=arm, number=number, seed=1, parents=(parent,))
+    return await Researcher().propose(told), told
+
+
+async def test_seeds_train_at_once_and_come_back_in_order_failures_included(
+    engineer: Engineer, make_candidate: Callable[..., Candidate]
+) -> None:
+    trials = await asyncio.wait_for(engineer.train(make_candidate(), "explore", (0, 1, 2)), 5)
+    assert [trial.seed for trial in trials] == [0, 1, 2]
+    assert [trial.succeeded for trial in trials] == [True, True, False]
+
+
+@pytest.mark.parametrize("seeds", [(), (1, 1)])
+async def test_no_seeds_and_repeated_seeds_are_refused(
+    engineer: Engineer, make_candidate: Callable[..., Candidate], seeds: tuple[int, ...]
+) -> None:
+    with pytest.raises(ValueError, match="seeds are"):
+        await engineer.train(make_candidate(), "explore", seeds)
+
+
+@pytest.mark.parametrize("arm", ["grammar", "random"])
+@pytest.mark.parametrize("kind", [ReportKind.duplicate, ReportKind.refused, ReportKind.crashed, ReportKind.timeout])
+async def test_every_refusal_gets_a_new_attempt_that_names_the_old_one(
+    engineer: Engineer, make_member: MakeMember, make_report: MakeReport, arm: str, kind: ReportKind
+) -> None:
+    candidate, told = await proposed(make_member(), arm)
+    seen = {candidate.candidate_id}
+    for attempt in (1, 2, 3):
+        repaired = await engineer.repair(candidate, make_report(candidate, kind), told)
+        assert (repaired.number, repaired.attempt, repaired.arm) == (candidate.number, attempt, arm)
+        assert repaired.repairs == candidate.candidate_id
+        assert repaired.parent_ids == candidate.parent_ids
+        assert repaired.candidate_id not in seen
+        assert repaired == await engineer.repair(candidate, make_report(candidate, kind), told)
+        seen.add(repaired.candidate_id)
+        candidate = repaired
+
+
+async def test_a_design_that_is_too_large_gets_smaller(
+    engineer: Engineer, make_member: MakeMember, make_report: MakeReport, make_candidate: Callable[..., Candidate]
+) -> None:
+    wide = canonical(replace(BASELINE_GENOMES["gated_delta_net"], value_width=Width.double))
+    parent = make_member(BASELINE_GENOMES["delta_net"])
+    candidate = make_candidate(wide, 7, parent_ids=(parent.candidate.candidate_id,))
+    report = make_report(candidate, ReportKind.refused, properties=(Property(name="parameters", passed=False),))
+    told = Brief(slot="token_mixer", arm="grammar", number=7, seed=0, parents=(parent,))
+    repaired = await engineer.repair(candidate, report, told)
+    genome, before = genome_of(repaired), genome_of(parent.candidate)
+    assert genome is not None
+    assert before is not None
+    assert genome.value_width is Width.same
+    assert repaired.changes == changes_between(before, genome)
+
+
+async def test_a_refusal_without_a_remedy_takes_a_change_back(
+    engineer: Engineer, make_member: MakeMember, make_report: MakeReport, make_candidate: Callable[..., Candidate]
+) -> None:
+    parent = make_member(BASELINE_GENOMES["delta_net"])
+    two = canonical(replace(BASELINE_GENOMES["delta_net"], direct=True, rotary=True))
+    candidate = make_candidate(two, 7, parent_ids=(parent.candidate.candidate_id,))
+    report = make_report(candidate, ReportKind.refused, properties=(Property(name="causality", passed=False),))
+    told = Brief(slot="token_mixer", arm="grammar", number=7, seed=0, parents=(parent,))
+    genome = genome_of(await engineer.repair(candidate, report, told))
+    assert genome is not None
+    assert genome.direct != genome.rotary
+
+
+async def test_reports_about_something_else_and_foreign_source_are_refused(
+    engineer: Engineer, make_member: MakeMember, make_report: MakeReport
+) -> None:
+    candidate, told = await proposed(make_member())
+    with pytest.raises(ValueError, match="is not about number 4 attempt 0"):
+        await engineer.repair(candidate, make_report(candidate, ReportKind.refused, attempt=1), told)
+    with pytest.raises(ValueError, match="passed"):
+        await engineer.repair(candidate, make_report(candidate), told)
+    foreign = replace(candidate, genome=None, name="by hand")
+    with pytest.raises(ValueError, match="has no genome"):
+        await engineer.repair(foreign, make_report(foreign, ReportKind.refused), told)
