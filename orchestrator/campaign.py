@@ -24,6 +24,7 @@ from agents.analyst import Context, Noise
 from agents.brief import Brief, Member
 from agents.ledger import Cost, Limits, Spend
 from cognition.novelty import nearest, same_behaviour
+from cognition.reader import Reader
 from cognition.records import (
     RECORDS,
     Candidate,
@@ -40,7 +41,7 @@ from cognition.records import (
     candidate_id_of,
 )
 from cognition.statistics import pooled_std
-from cognition.store import Reader, Store
+from cognition.store import Store
 from models.data import load_corpus
 from models.scale import Stage
 from models.slots import SLOTS, baseline_source

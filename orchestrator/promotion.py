@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean, stdev
 
 from agents.brief import Member
 from cognition.records import Claim, Trial
@@ -41,7 +42,8 @@ def claims_of(
     seeds = sorted(losses.keys() & rival_losses.keys())
     if not seeds:
         return ()
-    paired = paired_difference([losses[seed] for seed in seeds], [rival_losses[seed] for seed in seeds])
+    ours, theirs = [losses[seed] for seed in seeds], [rival_losses[seed] for seed in seeds]
+    paired = paired_difference(ours, theirs)
     return (
         Claim(
             candidate_id=member.candidate.candidate_id,
@@ -49,11 +51,11 @@ def claims_of(
             stage=trials[0].stage,
             split=trials[0].split,
             num_seeds=len(seeds),
-            mean_loss=paired.mean_a,
-            std_loss=paired.std_a,
-            baseline_mean_loss=paired.mean_b,
-            baseline_std_loss=paired.std_b,
-            difference=paired.difference,
+            mean_loss=fmean(ours),
+            std_loss=stdev(ours) if len(seeds) > 1 else None,
+            baseline_mean_loss=fmean(theirs),
+            baseline_std_loss=stdev(theirs) if len(seeds) > 1 else None,
+            difference=paired.mean,
             low=paired.low,
             high=paired.high,
             exploration_loss=exploration_loss(member),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -21,13 +20,20 @@ from orchestrator.tracking import resolved_mode
 
 KILLED = (FailureKind.nonfinite, FailureKind.diverged, FailureKind.timeout, FailureKind.leak)
 _PLAIN_EVERY_S = 20.0
+_PLAIN_WIDTH = 140
+
+
+def terminal_console() -> Console:
+    """The terminal as it is; files and pipes get a width that tables fit in."""
+    console = Console(highlight=False, soft_wrap=True)
+    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=_PLAIN_WIDTH)
 
 
 class Terminal:
     """The `View` of the command line."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.console = console or terminal_console()
         self._live: Live | None = None
         self._last_plain = 0.0
 
@@ -261,9 +267,3 @@ def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(max(0.0, seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def quiet_environment() -> None:
-    """Keep other libraries from talking over the progress."""
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_DEDUP_LOGS", "1")

@@ -111,7 +111,7 @@ class WandbActor:
             for point in points:
                 run.log(point)
             run.summary.update({key: value for key, value in summary.items() if value is not None})
-            run.finish(quiet=True)
+            run.finish()
         except Exception as error:  # noqa: BLE001  # the boundary to W&B: whatever it throws must not reach a trial
             with (Path(self._folder) / LOG).open("a") as log:
                 log.write(f"{name}: {type(error).__name__}: {error}\n")

@@ -1,0 +1,297 @@
+"""Whole campaigns at the tiny scale: real Ray, real trials, real store. What a user relies on, asserted on rows."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cognition.reader import Reader
+from cognition.records import Candidate, Claim, Event, Insight, Metric, Report, Trial, Verdict
+from orchestrator import __main__ as command
+from orchestrator import status, stop
+from orchestrator.campaign import Campaign, Result
+from orchestrator.run_folder import RunFolder
+
+NUM_CANDIDATES = 5
+TINY = (
+    "+campaign=linear_attn",
+    "scale=tiny",
+    f"budget.candidates={NUM_CANDIDATES}",
+    "data.max_bytes=1500000",
+    "deterministic=true",
+)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(folder: Path, *overrides: str) -> Result:
+    return Campaign.compose(*TINY, f"run.root={folder.parent}", f"run.name={folder.name}", *overrides).run()
+
+
+def essence(folder: Path) -> dict[str, object]:
+    """What one seed has to reproduce: the candidates, what was refused, and every figure."""
+    reader = Reader(folder)
+    return {
+        "candidates": sorted((c.number, c.attempt, c.arm, c.candidate_id) for c in reader.rows(Candidate)),
+        "reports": sorted((r.number, r.attempt, r.kind.value, r.fingerprint) for r in reader.rows(Report)),
+        "losses": sorted((t.trial_id, t.loss, t.benchmark) for t in reader.rows(Trial)),
+        "fitness": sorted((v.number, v.fitness) for v in reader.rows(Verdict)),
+        "insights": sorted((i.insight_id, i.effect, i.low) for i in reader.rows(Insight)),
+        "claims": sorted((c.candidate_id, c.difference, c.low) for c in reader.rows(Claim)),
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return run(tmp_path_factory.mktemp("runs") / "finished", "cluster.slots=2", "tracking=offline")
+
+
+def test_a_campaign_ends_with_verified_differences_to_the_best_baseline(finished: Result) -> None:
+    assert finished.stopped_by is None
+    reader = Reader(finished.folder)
+    numbers = {candidate.number for candidate in reader.rows(Candidate)}
+    assert numbers == set(range(4 + NUM_CANDIDATES))
+    verified = [trial for trial in reader.rows(Trial) if trial.stage == "verify"]
+    assert len(finished.claims) == 3
+    assert {trial.split for trial in verified} == {"heldout"}
+    for claim in finished.claims:
+        assert claim.num_seeds == 2
+        assert claim.low is not None
+        assert claim.low <= claim.difference <= (claim.high or 0.0)
+
+
+def test_every_trained_candidate_is_scored_and_explained(finished: Result) -> None:
+    reader = Reader(finished.folder)
+    passed = {r.candidate_id for r in reader.rows(Report) if not r.refused}
+    assert {v.candidate_id for v in reader.rows(Verdict)} == passed
+    children = [c for c in reader.rows(Candidate) if c.parent_ids and c.candidate_id in passed]
+    explained = {i.candidate_id for i in reader.rows(Insight) if i.against == "parent"}
+    assert children
+    assert {c.candidate_id for c in children} <= explained
+    for insight in reader.rows(Insight):
+        assert insight.low < insight.effect < insight.high
+        assert set(insight.evidence) <= {t.trial_id for t in reader.rows(Trial)}
+
+
+def test_exploration_and_verification_share_no_seed_and_no_data(finished: Result) -> None:
+    trials = Reader(finished.folder).rows(Trial)
+    explore = {t.seed for t in trials if t.stage == "explore"}
+    verify = {t.seed for t in trials if t.stage == "verify"}
+    assert not explore & verify
+    assert {t.split for t in trials if t.stage == "explore"} == {"validation"}
+
+
+def test_every_trial_fits_the_parameter_budget(finished: Result) -> None:
+    trials = Reader(finished.folder).rows(Trial)
+    reference = Reader(finished.folder).rows(Candidate)[0]
+    assert reference.name == "delta_net"
+    for stage in ("explore", "verify"):
+        sizes = {t.candidate_id: t.num_parameters for t in trials if t.stage == stage and t.succeeded}
+        explore = next(
+            t.num_parameters
+            for t in trials
+            if t.stage == "explore" and t.candidate_id == reference.candidate_id and t.num_parameters
+        )
+        if stage == "explore":
+            assert all(abs(size / explore - 1) <= 0.02 for size in sizes.values() if size)
+
+
+def test_curves_are_kept_for_every_trial(finished: Result) -> None:
+    reader = Reader(finished.folder)
+    curves = {metric.trial_id for metric in reader.rows(Metric)}
+    assert curves == {trial.trial_id for trial in reader.rows(Trial)}
+
+
+def test_each_trial_is_an_offline_wandb_run(finished: Result) -> None:
+    runs = list((finished.folder / "wandb").glob("offline-run-*"))
+    assert len(runs) == len(Reader(finished.folder).rows(Trial))
+    assert not (finished.folder / "tracking.log").exists()
+
+
+def test_one_slot_gives_the_same_campaign_as_two(finished: Result, tmp_path: Path) -> None:
+    run(tmp_path / "single", "cluster.slots=1", "tracking=none")
+    assert essence(tmp_path / "single") == essence(finished.folder)
+
+
+def test_a_finished_campaign_shows_its_results_again_without_training(
+    finished: Result, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = essence(finished.folder)
+    code = command.main(
+        [*TINY, f"run.root={finished.folder.parent}", f"run.name={finished.folder.name}", "tracking=none"]
+    )
+    printed = capsys.readouterr().out
+    assert code == 0
+    assert "is finished" in printed
+    assert "difference to the best baseline" in printed
+    assert essence(finished.folder) == before
+
+
+def test_another_configuration_is_refused_with_exit_code_2(
+    finished: Result, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = command.main([*TINY, f"run.root={finished.folder.parent}", f"run.name={finished.folder.name}", "seed=9"])
+    assert code == 2
+    assert "seed was 0, now 9" in capsys.readouterr().err
+
+
+def test_status_and_stop_answer_for_a_campaign_that_does_not_run(
+    finished: Result, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status.main([str(finished.folder)]) == 0
+    assert "finished" in capsys.readouterr().out
+    assert stop.main([str(finished.folder)]) == 0
+    assert stop.main([str(finished.folder.parent)]) == 2
+
+
+def test_a_larger_budget_extends_a_finished_campaign(finished: Result, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "longer"
+    shutil.copytree(finished.folder, folder)
+    before = {t.trial_id for t in Reader(folder).rows(Trial)}
+    result = run(folder, f"budget.candidates={NUM_CANDIDATES + 1}", "tracking=none")
+    after = [t.trial_id for t in Reader(folder).rows(Trial)]
+    assert result.stopped_by is None
+    assert before < set(after)
+    assert len(after) == len(set(after))
+    assert {c.number for c in Reader(folder).rows(Candidate)} == set(range(4 + NUM_CANDIDATES + 1))
+
+
+def test_a_spent_budget_stops_cleanly_and_a_larger_one_goes_on(ray_here: None, tmp_path: Path) -> None:
+    result = run(tmp_path / "poor", "tracking=none", "budget.slot_hours=0.02", "budget.candidates=1")
+    assert result.stopped_by is not None
+    assert "slot_hours" in result.stopped_by
+    kinds = [event.kind for event in Reader(tmp_path / "poor").rows(Event)]
+    assert kinds[-1] == "campaign_stopped"
+
+
+def test_a_broken_wandb_never_touches_a_trial(ray_here: None, tmp_path: Path) -> None:
+    folder = tmp_path / "untracked"
+    folder.mkdir()
+    result = run(folder, "tracking=offline", "tracking.project=no/such:project", "budget.candidates=0")
+    assert result.stopped_by is None
+    assert all(trial.succeeded for trial in Reader(folder).rows(Trial))
+    assert (folder / "tracking.log").read_text()
+
+
+def test_an_unreachable_ray_is_one_line_and_no_wait(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    since = time.monotonic()
+    process = start(tmp_path / "unreachable", "cluster.address=127.0.0.1:1", "cluster.connect_timeout_s=2")
+    assert process.wait(timeout=60) == 2
+    _, told = process.communicate()
+    assert "no Ray answers at 127.0.0.1:1" in told
+    assert "Traceback" not in told
+    assert time.monotonic() - since < 30
+
+
+# ---- real processes -------------------------------------------------------------------------------------------
+
+
+def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", *TINY, f"run.root={folder.parent}", f"run.name={folder.name}"]
+        + ["tracking=none", *overrides],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(process.pid).children(recursive=True)
+    return []
+
+
+def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool], timeout_s: float = 120) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def rows(folder: Path, kind: type[Trial] | type[Report] | type[Verdict] | type[Event]) -> list[object]:
+    with contextlib.suppress(ValueError):
+        return list(Reader(folder).rows(kind))
+    return []
+
+
+def moments(folder: Path) -> Iterator[tuple[str, Callable[[], bool]]]:
+    yield "after the first intent", lambda: any(e.kind == "intent" for e in rows(folder, Event))  # type: ignore[attr-defined]
+    yield "while the baselines train", lambda: len(rows(folder, Trial)) >= 2
+    yield "when the first verdicts are in", lambda: len(rows(folder, Verdict)) >= 3
+    yield "between proposals", lambda: len(rows(folder, Report)) >= 7
+    yield "while the best are verified", lambda: any(t.stage == "verify" for t in rows(folder, Trial))  # type: ignore[attr-defined]
+
+
+def test_five_sigkills_lose_nothing_and_repeat_nothing(finished: Result, tmp_path: Path) -> None:
+    folder = tmp_path / "killed"
+    for moment, reached in moments(folder):
+        process = start(folder)
+        wait_for(process, reached)
+        left = descendants(process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert process.stderr is not None
+        process.stderr.close()
+        _, alive = psutil.wait_procs(left, timeout=30)
+        assert not alive, f"left behind when killed {moment}: {alive}"
+    process = start(folder)
+    assert process.wait(timeout=120) == 0, process.communicate()[1]
+    assert process.stderr is not None
+    process.stderr.close()
+    assert essence(folder) == essence(finished.folder)
+    trials = [trial for trial in rows(folder, Trial) if isinstance(trial, Trial)]
+    assert len({trial.trial_id for trial in trials}) == len(trials)
+    ended = {f"train/{trial.trial_id}": trial.finished_at for trial in trials}
+    for event in rows(folder, Event):
+        assert isinstance(event, Event)
+        if event.subject in ended:
+            assert event.created_at < ended[event.subject], "a finished trial was asked for again"
+
+
+def test_sigterm_is_a_clean_stop_and_a_second_driver_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "stopped"
+    process = start(folder)
+    wait_for(process, lambda: len(rows(folder, Trial)) >= 1)
+    second = start(folder)
+    assert second.wait(timeout=60) == 2
+    assert f"process {process.pid}" in second.communicate()[1]
+    holder = RunFolder(folder).holder(time.time())
+    assert holder is not None
+    assert holder.pid == process.pid
+    left = descendants(process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 143
+    assert "Traceback" not in process.communicate()[1]
+    _, alive = psutil.wait_procs(left, timeout=30)
+    assert not alive
+    events = [event for event in rows(folder, Event) if isinstance(event, Event)]
+    assert (events[-1].kind, events[-1].detail) == ("campaign_stopped", "SIGTERM")
+    assert RunFolder(folder).holder(time.time()) is None
+
+
+def test_sql_from_another_process_on_a_campaigns_rows(finished: Result) -> None:
+    asked = subprocess.run(
+        [sys.executable, "-m", "cognition", "sql", "SELECT name, fitness FROM leaderboard LIMIT 3"]
+        + ["--run", str(finished.folder), "--format", "json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONWARNINGS": "default"},
+    )
+    best = json.loads(asked.stdout)
+    assert [row["fitness"] for row in best] == sorted((row["fitness"] for row in best), reverse=True)

@@ -1,0 +1,64 @@
+"""Configuration: what composes, what is refused, and how plainly."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.config import compose, plain, settings_from
+from orchestrator.errors import UsageError
+
+
+def refusal(*overrides: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        settings_from(compose(overrides))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_the_campaign_alone_is_enough() -> None:
+    settings = settings_from(compose(["+campaign=linear_attn"]))
+    assert settings.scale.name == "cpu"
+    assert settings.run_folder.as_posix() == "runs/linear_attn"
+    assert settings.campaign.founder_names()[0] == "delta_net"
+    assert len(settings.campaign.founder_names()) == 4
+
+
+def test_overrides_reach_the_settings() -> None:
+    settings = settings_from(
+        compose(["+campaign=linear_attn", "scale=tiny", "budget.candidates=3", "seed=5", "deterministic=true"])
+    )
+    assert (settings.scale.name, settings.budget.candidates, settings.seed) == ("tiny", 3, 5)
+    assert settings.deterministic
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ((), "+campaign=NAME (known: linear_attn)"),
+        (("+campaign=other",), "linear_attn"),
+        (("+campaign=linear_attn", "bugdet.candidates=3"), "bugdet"),
+        (("+campaign=linear_attn", "+budget.candidats=3"), "did you mean 'candidates'"),
+        (("+campaign=linear_attn", "scale=huge"), "tiny"),
+        (("+campaign=linear_attn", "budget.candidates=-1"), "-1"),
+        (("+campaign=linear_attn", "budget.candidates=many"), "a whole number is needed"),
+        (("+campaign=linear_attn", "budget.slot_hours=0"), "above zero"),
+        (("+campaign=linear_attn", "scale=tiny", "scale.stages.explore.size.num_heads=3"), "num_heads"),
+        (("+campaign=linear_attn", "scale=tiny", "scale.stages.explore.steps=0"), "steps"),
+        (("+campaign=linear_attn", "arms.weights.grammar=-2"), "-2"),
+        (("+campaign=linear_attn", "+arms.weights.oracle=1"), "grammar, random"),
+        (("+campaign=linear_attn", "selection.rule=best"), "two_tier"),
+        (("+campaign=linear_attn", "run.name=../escape"), "'../escape'"),
+        (("+campaign=linear_attn", "campaign.founders=[retnet]"), "delta_net"),
+        (("+campaign=linear_attn", "campaign.slot=embedding"), "token_mixer"),
+        (("+campaign=linear_attn", "not-an-override"), "not-an-override"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_the_remedy(overrides: tuple[str, ...], told: str) -> None:
+    assert told in refusal(*overrides)
+
+
+def test_plain_values_are_yaml_safe_and_complete() -> None:
+    values = plain(settings_from(compose(["+campaign=linear_attn", "scale=tiny"])))
+    assert values["scale"]["stages"][0]["size"]["hidden_size"] == 32
+    assert values["arms"]["weights"]["grammar"] == 3

@@ -1,0 +1,111 @@
+"""The run folder: one owner, one configuration, nothing foreign."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import UsageError
+from orchestrator.run_folder import LEASE, RunFolder, fresh_path
+
+CONFIG = {"seed": 0, "budget": {"candidates": 4}, "scale": {"stages": [{"name": "explore", "steps": 5}]}}
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from orchestrator.run_folder import RunFolder
+folder = RunFolder(Path(sys.argv[1]))
+folder.claim({config!r}, {{}}, time.time())
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def hold_elsewhere(path: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD.format(config=CONFIG), str(path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+def test_a_second_driver_is_refused_and_told_who_drives(tmp_path: Path) -> None:
+    process = hold_elsewhere(tmp_path / "run")
+    try:
+        with pytest.raises(UsageError, match=rf"process {process.pid} .*orchestrator\.stop"):
+            RunFolder(tmp_path / "run").claim(CONFIG, {}, time.time())
+        holder = RunFolder(tmp_path / "run").holder(time.time())
+        assert holder is not None
+        assert holder.pid == process.pid
+    finally:
+        end(process)
+
+
+def test_the_lease_of_a_killed_driver_is_taken_over(tmp_path: Path) -> None:
+    end(hold_elsewhere(tmp_path / "run"))
+    assert (tmp_path / "run" / LEASE).exists()
+    folder = RunFolder(tmp_path / "run")
+    assert folder.holder(time.time()) is None
+    folder.claim(CONFIG, {}, time.time())
+    folder.release()
+    assert not (tmp_path / "run" / LEASE).exists()
+
+
+def test_another_configuration_is_refused_with_what_differs(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.claim(CONFIG, {}, 1.0)
+    folder.release()
+    other = {**CONFIG, "scale": {"stages": [{"name": "explore", "steps": 9}]}}
+    with pytest.raises(UsageError, match=r"scale\.stages\.0\.steps was 5, now 9"):
+        RunFolder(tmp_path / "run").claim(other, {}, 2.0)
+    RunFolder(tmp_path / "run").claim(CONFIG, {}, 3.0)  # the refusal gave the lease back
+
+
+def test_a_larger_budget_is_the_same_campaign(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.claim(CONFIG, {}, 1.0)
+    folder.release()
+    RunFolder(tmp_path / "run").claim({**CONFIG, "budget": {"candidates": 9}}, {}, 2.0)
+
+
+def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(UsageError, match=r"thesis\.tex"):
+        RunFolder(tmp_path).claim(CONFIG, {}, 1.0)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
+    blocker = tmp_path / "file"
+    blocker.write_text("not a folder")
+    with pytest.raises(UsageError, match=r"run\.root"):
+        RunFolder(blocker / "run").claim(CONFIG, {}, 1.0)
+    if os.geteuid() != 0:
+        tmp_path.chmod(0o500)
+        with pytest.raises(UsageError, match="cannot be written"):
+            RunFolder(tmp_path / "run").claim(CONFIG, {}, 1.0)
+
+
+def test_fresh_never_touches_an_existing_folder(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run-2").mkdir()
+    assert fresh_path(tmp_path / "run") == tmp_path / "run-3"
+    assert fresh_path(tmp_path / "new") == tmp_path / "new"
+
+
+def test_status_and_stop_need_a_campaigns_folder(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no config\.yaml"):
+        RunFolder.existing(tmp_path)
