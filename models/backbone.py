@@ -23,7 +23,7 @@ _WIDTH_STEP = 8
 _EMBEDDING_KEYS = ("embedding.weight", "head.weight")
 
 
-class CannotFit(ValueError):  # noqa: N818 - says what it is
+class CannotFit(ValueError):
     """No feed-forward width brings a mixer to the parameter budget; `figure` is the nearest relative difference."""
 
     def __init__(self, message: str, figure: float) -> None:

@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 
 IGNORED = -100
 AUDIT_LIMIT_NATS = 0.01  # fp32 round-off between lengths stays near 1e-4; a leak worth having is above 0.01
-_CHUNK_ELEMENTS = 250_000  # logits held at once (float64): more than this and a fresh child spends its time on page faults
+_CHUNK_ELEMENTS = (
+    250_000  # logits held at once (float64): more than this and a fresh child spends its time on page faults
+)
 
 Floats = NDArray[np.floating[Any]]
 
 
-class NonFiniteScore(ValueError):  # noqa: N818 - says what it is
+class NonFiniteScore(ValueError):
     """Hidden states, head or loss hold NaN or infinity."""
 
 

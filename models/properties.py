@@ -70,7 +70,7 @@ class Subject:
         return _perturb(mixer) if perturbed else mixer
 
 
-class Refused(Exception):  # noqa: N818 - says what it is
+class Refused(Exception):
     """A check's own finding, as against an error raised by the candidate."""
 
     def __init__(self, detail: str, figure: float | None = None, limit: float | None = None) -> None:

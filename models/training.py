@@ -23,11 +23,11 @@ _FINAL_SHARE = 0.1  # of the peak learning rate, at the last step
 _DIVERGENCE_NATS = 2.0  # above the lowest point of the curve
 
 
-class NonFinite(Exception):  # noqa: N818 - says what it is
+class NonFinite(Exception):
     """A loss, gradient or weight is NaN or infinite."""
 
 
-class Diverged(Exception):  # noqa: N818 - says what it is
+class Diverged(Exception):
     """The loss climbed far above its own lowest point."""
 
 

@@ -1,4 +1,4 @@
-"""Thin Ray actors: the four agents, the gate, the ledger and the trial engine. What they do is elsewhere."""
+"""Thin hosts for Ray: the four agents, the gate, the ledger and the trial engine. `orchestrator.crew` starts them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from models.scale import Scale
 from models.trial import ExamJob, TrialJob
 from orchestrator.errors import UsageError
 
-_AGENT = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": 3}
 _HOST_RETRIES = 2  # a dead worker is not the candidate's fault
 
 
@@ -30,7 +29,6 @@ class BudgetReached(UsageError):
     """A trial was not started because its worst cost no longer fits the budget."""
 
 
-@ray.remote(**_AGENT)
 class ResearcherActor:
     """Hosts `agents.researcher.Researcher`."""
 
@@ -41,7 +39,6 @@ class ResearcherActor:
         return await self._researcher.propose(brief)
 
 
-@ray.remote(**_AGENT)
 class EngineerActor:
     """Hosts `agents.engineer.Engineer`; trials go to the engine through its runner."""
 
@@ -55,7 +52,6 @@ class EngineerActor:
         return await self._engineer.train(candidate, stage, seeds)
 
 
-@ray.remote(**_AGENT)
 class JudgeActor:
     """Hosts `agents.judge.Judge`."""
 
@@ -68,7 +64,6 @@ class JudgeActor:
         return await self._judge.assess(candidate, report, trials, reference)
 
 
-@ray.remote(**_AGENT)
 class AnalystActor:
     """Hosts `agents.analyst.Analyst`."""
 
@@ -81,7 +76,6 @@ class AnalystActor:
         return await self._analyst.explain(candidate, trials, verdict, context)
 
 
-@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=3)
 class ExaminerActor:
     """Runs the gate: every examination in a child of this actor's fork server."""
 
@@ -98,7 +92,6 @@ class ExaminerActor:
             return await asyncio.to_thread(examine, job, self._server)
 
 
-@ray.remote(num_cpus=0)
 class LedgerActor:
     """Hosts the one purse. Not restarted blindly: the campaign refills a new one from the store."""
 
@@ -116,7 +109,6 @@ class LedgerActor:
         return self._ledger.spent()
 
 
-@ray.remote(num_cpus=0, max_restarts=-1)
 class TrialEngineActor:
     """Hosts the trial engine: in an actor of its own, because Ray kills an actor's children with it."""
 

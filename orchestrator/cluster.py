@@ -35,13 +35,11 @@ def connect(settings: ClusterSettings, namespace: str) -> Cluster:
         return _described("the Ray of this process", settings, owned=False)
     address = settings.address or os.environ.get("RAY_ADDRESS") or "local"
     private = address == "local"
-    quiet = {"include_dashboard": False, "num_cpus": settings.slots and _cpus(settings)} if private else {}
+    own: dict[str, Any] = {"include_dashboard": False, "num_cpus": _cpus(settings)} if private else {}
     if not private:
         _probe(address, settings.connect_timeout_s)
     try:
-        ray.init(
-            address=address, namespace=namespace, log_to_driver=False, logging_level=logging.ERROR, **quiet
-        )
+        ray.init(address=address, namespace=namespace, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RuntimeError, TimeoutError) as error:
         raise UsageError(f"Ray at {address} cannot be joined ({error}): check cluster.address") from error
     where = "a private Ray on this machine" if private else f"the Ray at {address}"
@@ -67,7 +65,7 @@ def end(*actors: Any) -> None:
 def _described(where: str, settings: ClusterSettings, *, owned: bool) -> Cluster:
     import ray
 
-    resources = ray.cluster_resources()
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     num_cpus, num_gpus = float(resources.get("CPU", 0)), float(resources.get("GPU", 0))
     fitting = int(num_cpus // settings.cpus_per_trial)
     if fitting < 1:
@@ -78,7 +76,7 @@ def _described(where: str, settings: ClusterSettings, *, owned: bool) -> Cluster
             "lower cluster.cpus_per_trial or add nodes"
         )
     slots = min(fitting, settings.slots or fitting)
-    nodes = sum(1 for node in ray.nodes() if node["Alive"])
+    nodes = len([node for node in ray.nodes() if node["Alive"]])  # type: ignore[no-untyped-call]
     return Cluster(
         description=where + (f" ({nodes} nodes)" if nodes > 1 else ""),
         owned=owned,
@@ -88,8 +86,10 @@ def _described(where: str, settings: ClusterSettings, *, owned: bool) -> Cluster
     )
 
 
-def _cpus(settings: ClusterSettings) -> int:
-    assert settings.slots is not None
+def _cpus(settings: ClusterSettings) -> int | None:
+    """CPUs of a private Ray: what the slots need, or None for all there are."""
+    if settings.slots is None:
+        return None
     return max(1, round(settings.slots * settings.cpus_per_trial))
 
 

@@ -198,6 +198,7 @@ class Settings:
 
 
 def known_campaigns() -> tuple[str, ...]:
+    """Names of the campaigns in conf/campaign."""
     return tuple(sorted(path.stem for path in (CONF / "campaign").glob("*.yaml")))
 
 
@@ -235,14 +236,15 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
     try:
         scale = dict(values.pop("scale"))
         resolved = load_scale("cpu") if scale.get("name") == "auto" else scale_from_mapping(scale)
-        parts = {"scale": resolved, **{name: values.pop(name) for name in ("seed", "deterministic") if name in values}}
+        parts: dict[str, Any] = {"scale": resolved}
+        for name, kind in (("seed", int), ("deterministic", bool)):
+            if name in values:
+                parts[name] = _convert(kind, values.pop(name), name)
         hints = typing.get_type_hints(Settings)
         for name in list(values):
             if name not in hints:
                 raise ValueError(f"unknown key {name!r}{_suggest(name, hints)}")
             parts[name] = read_record(hints[name], values.pop(name), name)
-        parts["seed"] = _convert(int, parts.get("seed", 0), "seed")
-        parts["deterministic"] = _convert(bool, parts.get("deterministic", False), "deterministic")
         return Settings(**parts)
     except (ValueError, TypeError) as error:
         raise UsageError(_one_line(str(error))) from error

@@ -10,7 +10,7 @@ import asyncio
 
 from cognition.records import Candidate, Report
 from orchestrator.campaign import Campaign
-from orchestrator.promotion import best_baseline, climbers, claims_of
+from orchestrator.promotion import best_baseline, claims_of, climbers
 
 
 async def research(campaign: Campaign) -> None:
@@ -34,7 +34,7 @@ async def pursue(campaign: Campaign, number: int) -> None:
 
 async def invent(campaign: Campaign, number: int) -> tuple[Candidate, Report]:
     """Propose, examine, and repair what was refused, as long as repairs are left."""
-    async with campaign.desk:
+    async with campaign.flow.desk:
         candidate, report = campaign.last_attempt(number)
         if candidate is None:
             candidate = await campaign.propose(number)

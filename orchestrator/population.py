@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from agents.brief import Member
+from agents.ledger import Cost, Spend
 from cognition.records import (
     Candidate,
     Claim,
@@ -133,3 +134,24 @@ class Population:
             if member is not None and (up_to is None or member.candidate.number <= up_to):
                 members.append(member)
         return sorted(members, key=lambda member: member.candidate.number)
+
+    def closed(self, may_repair: Callable[[Report], bool]) -> set[int]:
+        """Numbers to which nothing more happens: explained, or refused without a repair left."""
+        closed = set()
+        for number in self._attempts.keys() | self._reports.keys():
+            candidate, report = self.last_attempt(number)
+            given_up = report is not None and report.refused and not may_repair(report)
+            if given_up or (
+                candidate is not None and candidate.number == number and self.explained(candidate.candidate_id)
+            ):
+                closed.add(number)
+        return closed
+
+    def spent(self) -> tuple[Spend, ...]:
+        """What the trials of the store took, for a new ledger."""
+        spends = []
+        for trial in self._trials.values():
+            candidate = self._candidates.get(trial.candidate_id)
+            account = f"{trial.stage}/{candidate.arm if candidate else 'unknown'}"
+            spends.append(Spend(account=account, settled=Cost(slot_hours=trial.slot_s / 3600), num_settled=1))
+        return tuple(spends)

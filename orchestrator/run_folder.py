@@ -67,7 +67,9 @@ class RunFolder:
         """The folder of a campaign that has been started before."""
         folder = cls(Path(path))
         if not folder.exists:
-            raise UsageError(f"{path} is not a campaign's folder (it has no {CONFIG}): give the path that a run printed")
+            raise UsageError(
+                f"{path} is not a campaign's folder (it has no {CONFIG}): give the path that a run printed"
+            )
         return folder
 
     def claim(self, config: Mapping[str, Any], facts: Mapping[str, Any], now: float) -> None:

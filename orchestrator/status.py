@@ -26,8 +26,7 @@ def main(arguments: list[str]) -> int:
         ended = reader.query(
             "SELECT kind, detail FROM events WHERE kind LIKE 'campaign_%' ORDER BY created_at DESC LIMIT 1"
         )
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except ValueError:
         return 2
     if holder is not None:
         state = f"running, driven by process {holder.pid} on {holder.host} for {time.time() - holder.since:.0f} s"

@@ -13,9 +13,10 @@ from rich.text import Text
 
 from agents.brief import Member
 from cognition.records import Candidate, Claim, FailureKind, Record, Report, Trial, Verdict
-from orchestrator.campaign import EXPLORE, VERIFY, Campaign, Result
+from orchestrator.campaign import EXPLORE, VERIFY, Campaign
 from orchestrator.estimate import estimate
 from orchestrator.population import BASELINE_ARM
+from orchestrator.result import Result
 from orchestrator.tracking import resolved_mode
 
 KILLED = (FailureKind.nonfinite, FailureKind.diverged, FailureKind.timeout, FailureKind.leak)
@@ -41,7 +42,10 @@ class Terminal:
         for name, text in _choices(campaign):
             self.console.print(f"{name:<12}{text}", markup=False)
         for fragment in campaign.set_aside:
-            self.console.print(f"set aside   damaged fragment {fragment}: its rows are made again", markup=False)
+            self.console.print(
+                f"set aside   damaged fragment {fragment.file} ({fragment.reason}): its rows are made again",
+                markup=False,
+            )
         if self.console.is_terminal:
             self._live = Live(Text("starting"), console=self.console, refresh_per_second=4, transient=True)
             self._live.start()
@@ -82,8 +86,8 @@ def show_result(console: Console, result: Result, num_candidates: int) -> None:
     console.print(
         f"\nspent       {spent * 60:.1f} slot-minutes, {_clock(result.elapsed_s)} on the clock, 0.00 USD\n"
         f"files       {result.folder}/lineage (Parquet), {result.folder}/config.yaml\n"
-        f"ask         python -m cognition sql \"SELECT * FROM leaderboard LIMIT 10\" --run {result.folder}\n"
-        f"            python -m cognition sql \"SELECT arm, count(*), min(loss) FROM candidates JOIN trials "
+        f'ask         python -m cognition sql "SELECT * FROM leaderboard LIMIT 10" --run {result.folder}\n'
+        f'            python -m cognition sql "SELECT arm, count(*), min(loss) FROM candidates JOIN trials '
         f"USING (candidate_id) WHERE stage = 'explore' GROUP BY arm\" --run {result.folder}",
         markup=False,
     )
@@ -127,12 +131,17 @@ def _line(campaign: Campaign, record: Record) -> str | None:
             return f"refused   {record.number:>4}.{record.attempt}  {record.kind.value}: {_short(record.detail)}"
         case Trial() if not record.succeeded:
             failure = record.failure.value if record.failure else record.status.value
-            return f"failed    {_name(campaign, record.candidate_id)}  {record.stage} {failure}: {_short(record.detail)}"
+            return (
+                f"failed    {_name(campaign, record.candidate_id)}  {record.stage} {failure}: {_short(record.detail)}"
+            )
         case Trial() if record.stage == VERIFY:
-            return f"verified  {_name(campaign, record.candidate_id)}  seed {record.seed} held-out loss {record.loss:.4f}"
+            return (
+                f"verified  {_name(campaign, record.candidate_id)}  seed {record.seed} held-out loss {record.loss:.4f}"
+            )
         case Verdict() if record.fitness is not None:
             flag = "  suspicious" if record.suspicious else ""
-            return f"scored    {_name(campaign, record.candidate_id)}  loss {record.loss:.4f} fitness {record.fitness:.3f}{flag}"
+            name = _name(campaign, record.candidate_id)
+            return f"scored    {name}  loss {record.loss:.4f} fitness {record.fitness:.3f}{flag}"
         case _:
             return None
 
@@ -171,9 +180,10 @@ def _times(campaign: Campaign) -> str:
 
 def _summary(campaign: Campaign, running: Sequence[Any]) -> str:
     counts = " ".join(f"{name} {count}" for name, count in _counts(campaign).items())
-    slots = campaign.cluster.num_slots if campaign.cluster else 0
+    slots = f"slots {len(running)}/{campaign.cluster.num_slots if campaign.cluster else 0}"
     clock = _clock(time.time() - campaign.started_at)
-    return f"{clock}  slots {len(running)}/{slots} in flight {campaign.num_open} {counts} | {_best(campaign)} | {_times(campaign)}"
+    in_flight = f"in flight {campaign.flow.num_open}"
+    return f"{clock}  {slots} {in_flight} {counts} | {_best(campaign)} | {_times(campaign)}"
 
 
 def _progress(campaign: Campaign, running: Sequence[Any]) -> Group:
@@ -182,9 +192,7 @@ def _progress(campaign: Campaign, running: Sequence[Any]) -> Group:
         candidate = campaign.population.candidate(trial.trial_id.split("-")[0])
         stage = campaign.settings.scale.stage(trial.stage)
         loss = f"{trial.loss:.3f}" if trial.loss is not None else "-"
-        table.add_row(
-            trial.stage, _short(candidate.name if candidate else "", 44), f"{trial.step}/{stage.steps}", loss
-        )
+        table.add_row(trial.stage, _short(candidate.name if candidate else "", 44), f"{trial.step}/{stage.steps}", loss)
     return Group(Text(_summary(campaign, running)), table)
 
 

@@ -41,7 +41,8 @@ class Tracker:
         mode = resolved_mode(settings)
         if mode == "none":
             return cls(None)
-        return cls(WandbActor.remote(mode, settings.project, folder.name, str(folder.resolve())))
+        options: Any = ray.remote(num_cpus=0)
+        return cls(options(WandbActor).remote(mode, settings.project, folder.name, str(folder.resolve())))
 
     def trial(self, candidate: Candidate, trial: Trial, curve: Sequence[Metric]) -> None:
         if self._actor is not None:
@@ -54,7 +55,6 @@ class Tracker:
                 ray.wait([self._last], timeout=_DRAIN_S)
 
 
-@ray.remote(num_cpus=0)
 class WandbActor:
     """Writes W&B runs, one after another."""
 
@@ -103,7 +103,7 @@ class WandbActor:
                 tags=list(tags),
                 config=config,
                 dir=self._folder,
-                mode=self._mode,
+                mode="online" if self._mode == "online" else "offline",
                 resume="allow" if self._mode == "online" else None,
                 reinit="create_new",
                 settings=wandb.Settings(silent=True, console="off", init_timeout=30, x_disable_stats=True),

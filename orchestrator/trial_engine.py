@@ -163,7 +163,7 @@ class JobBoard:
 _BOARDS: dict[str, JobBoard] = {}
 
 
-class QueueSearcher(Searcher):  # type: ignore[misc]  # ray is untyped
+class QueueSearcher(Searcher):
     """Tune's view of the board. Tune pickles searchers with the Tuner, so it knows its board by name only."""
 
     def __init__(self, board_name: str, max_trials: int | None) -> None:
@@ -172,13 +172,13 @@ class QueueSearcher(Searcher):  # type: ignore[misc]  # ray is untyped
         self.max_trials = max_trials
         self._live: dict[str, TrialJob] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         board = _BOARDS[self.board_name]
         if self.max_trials is not None and len(self._live) >= self.max_trials and not board.closed:
             return None
         job = board.take(block=not self._live)
         if board.closed:
-            return Searcher.FINISHED  # type: ignore[no-any-return]
+            return Searcher.FINISHED
         if job is None:
             return None
         self._live[trial_id] = job
@@ -205,7 +205,7 @@ class QueueSearcher(Searcher):  # type: ignore[misc]  # ray is untyped
         """Nothing was kept."""
 
 
-class TrialHost(tune.Trainable):  # type: ignore[misc]  # ray is untyped
+class TrialHost(tune.Trainable):
     """A slot: hosts one trial after another, each in jailed children of its own fork server."""
 
     def setup(self, config: dict[str, Any]) -> None:

@@ -15,8 +15,6 @@ def ray_here() -> Iterator[None]:
         warnings.simplefilter("ignore")
         import ray
 
-        ray.init(
-            address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
-        )
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()

@@ -19,7 +19,8 @@ from cognition.reader import Reader
 from cognition.records import Candidate, Claim, Event, Insight, Metric, Report, Trial, Verdict
 from orchestrator import __main__ as command
 from orchestrator import status, stop
-from orchestrator.campaign import Campaign, Result
+from orchestrator.campaign import Campaign
+from orchestrator.result import Result
 from orchestrator.run_folder import RunFolder
 
 NUM_CANDIDATES = 5
@@ -33,8 +34,12 @@ TINY = (
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def overrides_for(folder: Path) -> tuple[str, ...]:
+    return (*TINY, f"run.root={folder.parent}", f"run.name={folder.name}")
+
+
 def run(folder: Path, *overrides: str) -> Result:
-    return Campaign.compose(*TINY, f"run.root={folder.parent}", f"run.name={folder.name}", *overrides).run()
+    return Campaign.compose(*overrides_for(folder), *overrides).run()
 
 
 def essence(folder: Path) -> dict[str, object]:
@@ -199,8 +204,16 @@ def test_an_unreachable_ray_is_one_line_and_no_wait(tmp_path: Path, capsys: pyte
 
 def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "orchestrator", *TINY, f"run.root={folder.parent}", f"run.name={folder.name}"]
-        + ["tracking=none", *overrides],
+        [
+            sys.executable,
+            "-m",
+            "orchestrator",
+            *TINY,
+            f"run.root={folder.parent}",
+            f"run.name={folder.name}",
+            "tracking=none",
+            *overrides,
+        ],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -284,9 +297,19 @@ def test_sigterm_is_a_clean_stop_and_a_second_driver_is_refused(tmp_path: Path) 
 
 
 def test_sql_from_another_process_on_a_campaigns_rows(finished: Result) -> None:
+    query = "SELECT name, fitness FROM leaderboard LIMIT 3"
     asked = subprocess.run(
-        [sys.executable, "-m", "cognition", "sql", "SELECT name, fitness FROM leaderboard LIMIT 3"]
-        + ["--run", str(finished.folder), "--format", "json"],
+        [
+            sys.executable,
+            "-m",
+            "cognition",
+            "sql",
+            query,
+            "--run",
+            str(finished.folder),
+            "--format",
+            "json",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -22,9 +22,7 @@ DATA = DataSpec(source="stdlib", tokenizer="bytes", max_bytes=1_000_000, seed=0)
 
 
 def job(name: str, source: str = "") -> TrialJob:
-    return TrialJob(
-        trial_id=name, candidate_id=name, source=source, slot="token_mixer", stage=STAGE, seed=0, data=DATA
-    )
+    return TrialJob(trial_id=name, candidate_id=name, source=source, slot="token_mixer", stage=STAGE, seed=0, data=DATA)
 
 
 class ScriptedHost(tune.Trainable):  # type: ignore[misc]

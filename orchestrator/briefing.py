@@ -1,0 +1,95 @@
+"""What the agents are told, read from the population. Pure functions."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import numpy as np
+
+from agents.analyst import Context, Noise
+from agents.brief import Brief, Member
+from cognition.records import Candidate
+from cognition.statistics import pooled_std
+from models.scale import Stage
+from orchestrator.config import Settings
+from orchestrator.errors import UsageError
+from orchestrator.population import Population
+from orchestrator.selection import rule_of
+
+_NUM_PARENTS = 2
+
+
+def brief_of(settings: Settings, population: Population, number: int, attempt: int, horizon: int | None) -> Brief:
+    """The brief of one proposal: its arm, parents and references, what was learned, what was refused before.
+
+    The draw of arm and parents depends on seed and number alone, beside the population that may be seen.
+    """
+    members = population.finished(horizon)
+    rng = np.random.default_rng([settings.seed, number])
+    arm = _arm(settings, rng)
+    picked = rule_of(settings.selection).pick(members, rng, num_parents=_NUM_PARENTS)
+    seen = {member.candidate.number for member in members}
+    insights = [insight for insight in population.insights if insight.number in seen]
+    return Brief(
+        slot=settings.campaign.slot,
+        arm=arm,
+        number=number,
+        attempt=attempt,
+        seed=settings.seed,
+        parents=picked.parents,
+        references=picked.references,
+        insights=tuple(sorted(insights, key=lambda insight: (insight.number, insight.insight_id))),
+        refusals=tuple(population.reports(number)),
+        now=time.time(),
+    )
+
+
+def reference_of(population: Population, stage: Stage) -> Member:
+    """The reference baseline (number 0) with its trials on the stage's seeds: every score is relative to it.
+
+    Raises:
+        UsageError: it has no result, so nothing can be scored.
+    """
+    candidate, report = population.last_attempt(0)
+    member = population.member(candidate.candidate_id) if candidate else None
+    trials = tuple(t for t in member.trials if t.stage == stage.name and t.seed in stage.seeds) if member else ()
+    if candidate is None or member is None or not any(trial.succeeded for trial in trials):
+        why = next((trial.detail for trial in trials if trial.detail), report.detail if report else "never examined")
+        name = candidate.name if candidate else "number 0"
+        raise UsageError(f"the reference baseline {name} has no result ({why}): nothing can be scored")
+    return dataclasses.replace(member, trials=trials)
+
+
+def context_of(
+    population: Population, candidate: Candidate, stage: Stage, num_founders: int, horizon: int | None
+) -> Context:
+    """What a result is compared with, and the noise of the founders over their seeds."""
+    groups = []
+    for number in range(num_founders):
+        founder, _ = population.last_attempt(number)
+        member = population.member(founder.candidate_id) if founder else None
+        trials = member.trials if member else ()
+        groups.append(sorted(t.loss for t in trials if t.stage == stage.name and t.loss is not None))
+    repeated = [losses for losses in groups if len(losses) > 1]
+    spread = pooled_std(repeated) if repeated else None
+    parents = [population.member(parent_id) for parent_id in candidate.parent_ids]
+    siblings = [
+        member
+        for member in population.finished(horizon)
+        if candidate.parent_ids and candidate.parent_ids[:1] == member.candidate.parent_ids[:1]
+    ]
+    return Context(
+        stage=stage.name,
+        noise=Noise(sigma=spread.std, dof=spread.dof) if spread and spread.std > 0 else None,
+        parents=tuple(parent for parent in parents if parent is not None),
+        siblings=tuple(siblings),
+        baseline=None if candidate.number == 0 else reference_of(population, stage),
+    )
+
+
+def _arm(settings: Settings, rng: np.random.Generator) -> str:
+    weights = settings.arms.weights
+    arms = sorted(arm for arm, weight in weights.items() if weight > 0)
+    shares = np.array([weights[arm] for arm in arms])
+    return str(rng.choice(arms, p=shares / shares.sum()))

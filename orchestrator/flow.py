@@ -1,0 +1,71 @@
+"""Order: which number may start, what it may know of the others, and who waits for the founders."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+
+class Flow:
+    """Candidates in flight, by number; founders come first and all at once.
+
+    In deterministic mode a number starts only when all that are `look_ahead` or more below it are closed, and knows
+    only of those, so that what its proposal sees does not depend on the clock. Otherwise `look_ahead` bounds how many
+    are in flight, and every proposal knows all that is finished.
+    """
+
+    def __init__(self, num_founders: int, look_ahead: int, *, deterministic: bool, closed: Iterable[int] = ()) -> None:
+        self.num_founders = num_founders
+        self.look_ahead = look_ahead
+        self.deterministic = deterministic
+        self.desk = asyncio.Semaphore(1)  # proposals and examinations take their turn here, in order of number
+        self._closed = set(closed)
+        self._open: set[int] = set()
+        self._changed = asyncio.Event()
+        self._explored = [asyncio.Event() for _ in range(num_founders)]
+        for number in self._closed:
+            self.explored(number)
+
+    @property
+    def num_open(self) -> int:
+        return len(self._open)
+
+    def numbers(self, num: int) -> Iterable[int]:
+        """The numbers below `num` that are not closed yet."""
+        return [number for number in range(num) if number not in self._closed]
+
+    async def turn(self, number: int) -> None:
+        """Wait until this number may start."""
+        while number >= self.num_founders and not self._may_start(number):
+            self._changed.clear()
+            await self._changed.wait()
+        self._open.add(number)
+
+    def close(self, number: int) -> None:
+        """Nothing more happens to this number."""
+        self._closed.add(number)
+        self._open.discard(number)
+        self.explored(number)
+        self._changed.set()
+
+    def horizon(self, number: int) -> int | None:
+        """The highest number that this one may know of; None: all that is finished."""
+        return number - self.look_ahead if self.deterministic else None
+
+    def explored(self, number: int) -> None:
+        """A founder has its exploration trials; nothing for other numbers."""
+        if number < self.num_founders:
+            self._explored[number].set()
+
+    async def founder(self, number: int = 0) -> None:
+        """Wait until a founder has its exploration trials, or has none and never will."""
+        await self._explored[number].wait()
+
+    async def all_founders(self) -> None:
+        for explored in self._explored:
+            await explored.wait()
+
+    def _may_start(self, number: int) -> bool:
+        if self.deterministic:
+            return self._closed.issuperset(range(number - self.look_ahead + 1))
+        return len(self._open) < self.look_ahead

@@ -1,0 +1,41 @@
+"""How a campaign's start ended, and what may watch it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from agents.brief import Member
+from agents.ledger import Spend
+from cognition.records import Claim, Record
+
+if TYPE_CHECKING:
+    from orchestrator.campaign import Campaign
+    from orchestrator.trial_engine import RunningTrial
+
+
+class View(Protocol):
+    """What watches a campaign: the terminal, a test, a notebook."""
+
+    def started(self, campaign: Campaign) -> None: ...
+
+    def recorded(self, campaign: Campaign, record: Record) -> None: ...
+
+    def tick(self, campaign: Campaign, running: Sequence[RunningTrial]) -> None: ...
+
+    def ended(self, campaign: Campaign, result: Result) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How a campaign's start ended. `stopped_by` is None when it came to its end."""
+
+    folder: Path
+    members: tuple[Member, ...]
+    claims: tuple[Claim, ...]
+    spend: tuple[Spend, ...]
+    elapsed_s: float
+    stopped_by: str | None = None
+    resumed_finished: bool = False
