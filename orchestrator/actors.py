@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +24,7 @@ from models.scale import Scale
 from models.trial import ExamJob, TrialJob
 from orchestrator.errors import UsageError
 
+_NICENESS = 10
 _HOST_RETRIES = 2  # a dead worker is not the candidate's fault
 
 
@@ -29,10 +32,16 @@ class BudgetReached(UsageError):
     """A trial was not started because its worst cost no longer fits the budget."""
 
 
+def _give_way() -> None:
+    """Let trials have the processor first; children inherit it."""
+    os.nice(_NICENESS)
+
+
 class ResearcherActor:
     """Hosts `agents.researcher.Researcher`."""
 
     def __init__(self) -> None:
+        _give_way()
         self._researcher = Researcher()
 
     async def propose(self, brief: Brief) -> Candidate:
@@ -42,8 +51,9 @@ class ResearcherActor:
 class EngineerActor:
     """Hosts `agents.engineer.Engineer`; trials go to the engine through its runner."""
 
-    def __init__(self, engine: Any, ledger: Any, scale: Scale, data: DataSpec) -> None:
-        self._engineer = Engineer(EngineRunner(engine=engine, ledger=ledger, scale=scale, data=data))
+    def __init__(self, engine: str, ledger: str, scale: Scale, data: DataSpec) -> None:
+        runner = EngineRunner(engine=ray.get_actor(engine), ledger=ray.get_actor(ledger), scale=scale, data=data)
+        self._engineer = Engineer(runner)
 
     async def repair(self, candidate: Candidate, report: Report, brief: Brief) -> Candidate:
         return await self._engineer.repair(candidate, report, brief)
@@ -56,6 +66,7 @@ class JudgeActor:
     """Hosts `agents.judge.Judge`."""
 
     def __init__(self, settings: FitnessSettings) -> None:
+        _give_way()
         self._judge = Judge(settings)
 
     async def assess(
@@ -68,6 +79,7 @@ class AnalystActor:
     """Hosts `agents.analyst.Analyst`."""
 
     def __init__(self) -> None:
+        _give_way()
         self._analyst = Analyst()
 
     async def explain(
@@ -80,10 +92,12 @@ class ExaminerActor:
     """Runs the gate: every examination in a child of this actor's fork server."""
 
     def __init__(self) -> None:
+        _give_way()
         from models.sandbox.parent import ForkServer
 
         self._server = ForkServer()
         self._one_at_a_time = asyncio.Semaphore(1)
+        threading.Thread(target=self._server.start, daemon=True).start()  # warm by the time that the first job comes
 
     async def examine(self, job: ExamJob) -> Report:
         from models.trial import examine

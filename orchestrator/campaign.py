@@ -120,7 +120,7 @@ class Campaign:
                 deterministic=self.settings.deterministic,
                 closed=self.population.closed(self.may_repair),
             )
-            self._crew = Crew.start(self.settings, self.cluster, self.population.spent(), self.folder.path)
+            self._crew = Crew(self.settings, self.cluster, self.population.spent(), self.folder.path)
             try:
                 return await self._drive()
             finally:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,50 +18,60 @@ from orchestrator.config import Settings
 from orchestrator.tracking import Tracker
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Crew:
-    """Handles of the four agents, the gate, the ledger, the trial engine, and the tracker."""
+    """The four agents, the gate, the ledger, the trial engine and the tracker.
 
-    engine: Any
-    examiner: Any
-    ledger: Any
-    researcher: Any
-    engineer: Any
-    judge: Any
-    analyst: Any
-    tracker: Tracker
+    What the first trial waits for is started at once, the rest when it is first asked: nine processes starting
+    together on two cores would hold the first trial up.
+    """
 
-    @classmethod
-    def start(cls, settings: Settings, cluster: Cluster, spent: Sequence[Spend], folder: Path) -> Crew:
-        """Start all of them; the engine first, since trials wait for it."""
+    def __init__(self, settings: Settings, cluster: Cluster, spent: Sequence[Spend], folder: Path) -> None:
+        self._settings, self._folder = settings, folder
+        self._started: list[Any] = []
+        self._prefix = f"{settings.campaign.name}-{uuid.uuid4().hex[:8]}"
         limits = Limits(usd=settings.budget.usd, slot_hours=settings.budget.slot_hours)
-        engine = _host(actors.TrialEngineActor, settings.cluster.cpus_per_trial, cluster.num_slots, retries=0)
-        examiner = _host(actors.ExaminerActor)
-        ledger = _host(actors.LedgerActor, limits, tuple(spent), restarts=0, retries=0)
-        return cls(
-            engine=engine,
-            examiner=examiner,
-            ledger=ledger,
-            researcher=_host(actors.ResearcherActor),
-            engineer=_host(actors.EngineerActor, engine, ledger, settings.scale, settings.data),
-            judge=_host(actors.JudgeActor, settings.fitness),
-            analyst=_host(actors.AnalystActor),
-            tracker=Tracker.start(settings.tracking, folder),
+        self.engine = self._host(
+            "engine", actors.TrialEngineActor, settings.cluster.cpus_per_trial, cluster.num_slots, retries=0
         )
+        self.examiner = self._host("examiner", actors.ExaminerActor)
+        self.ledger = self._host("ledger", actors.LedgerActor, limits, tuple(spent), restarts=0, retries=0)
+        self.engineer = self._host(
+            "engineer", actors.EngineerActor, self._name("engine"), self._name("ledger"), settings.scale, settings.data
+        )
+
+    @cached_property
+    def researcher(self) -> Any:
+        return self._host("researcher", actors.ResearcherActor)
+
+    @cached_property
+    def judge(self) -> Any:
+        return self._host("judge", actors.JudgeActor, self._settings.fitness)
+
+    @cached_property
+    def analyst(self) -> Any:
+        return self._host("analyst", actors.AnalystActor)
+
+    @cached_property
+    def tracker(self) -> Tracker:
+        return Tracker.start(self._settings.tracking, self._folder)
 
     def end(self) -> None:
         """End them, and with the trial engine its trials."""
-        self.tracker.close()
-        for actor in (
-            self.engineer,
-            self.engine,
-            self.examiner,
-            self.ledger,
-            self.researcher,
-            self.judge,
-            self.analyst,
-        ):
+        if "tracker" in self.__dict__:
+            self.tracker.close()
+        for actor in reversed(self._started):
             ray.kill(actor)
+
+    def _name(self, role: str) -> str:
+        return f"{self._prefix}-{role}"
+
+    def _host(self, role: str, kind: type[Any], *arguments: Any, restarts: int = -1, retries: int = 3) -> Any:
+        """An actor that takes no CPU from trials; restarted, and asked again, when its process dies."""
+        remote: Any = ray.remote(kind)
+        options = {"num_cpus": 0, "max_restarts": restarts, "max_task_retries": retries, "name": self._name(role)}
+        actor = remote.options(**options).remote(*arguments)
+        self._started.append(actor)
+        return actor
 
 
 async def answer(call: Any) -> Any:
@@ -70,9 +81,3 @@ async def answer(call: Any) -> Any:
     except asyncio.CancelledError:
         ray.cancel(call)
         raise
-
-
-def _host(kind: type[Any], *arguments: Any, restarts: int = -1, retries: int = 3) -> Any:
-    """An actor that takes no CPU from trials; restarted, and asked again, when its process dies."""
-    options: Any = ray.remote(num_cpus=0, max_restarts=restarts, max_task_retries=retries)
-    return options(kind).remote(*arguments)

@@ -60,6 +60,7 @@ class WandbActor:
 
     def __init__(self, mode: str, project: str, group: str, folder: str) -> None:
         self._mode, self._project, self._group, self._folder = mode, project, group, folder
+        os.nice(10)  # trials first
         os.environ.setdefault("WANDB_SILENT", "true")
         os.environ.setdefault("WANDB_CONSOLE", "off")
 

@@ -210,7 +210,8 @@ class TrialHost(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         self._server = ForkServer()
-        self._run: TrialRun | None = TrialRun(config["job"], self._server)
+        self._run: TrialRun | None = None
+        self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._end_run()
