@@ -50,15 +50,6 @@ def time_interpreter() -> float:
     return time.perf_counter() - began
 
 
-def cpu_name() -> str:
-    """The processor as the system names it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
-
-
 def main() -> None:
     """Measure, print and write the result."""
     time_interpreter()  # the first one reads torch from disk

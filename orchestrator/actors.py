@@ -15,9 +15,10 @@ from agents.analyst import Analyst, Context
 from agents.brief import Brief, Member
 from agents.engineer import Engineer
 from agents.fitness import FitnessSettings
+from agents.grammar.proposer import GrammarSettings
 from agents.judge import Judge
 from agents.ledger import BudgetLedger, Cost, Limits, Refusal, Reservation, Spend
-from agents.researcher import Researcher
+from agents.researcher import Researcher, default_proposers
 from cognition.records import Candidate, FailureKind, Insight, Metric, Report, Trial, Verdict, trial_id_of
 from models.data import DataSpec
 from models.scale import Scale
@@ -40,9 +41,9 @@ def _give_way() -> None:
 class ResearcherActor:
     """Hosts `agents.researcher.Researcher`."""
 
-    def __init__(self) -> None:
+    def __init__(self, grammar: GrammarSettings) -> None:
         _give_way()
-        self._researcher = Researcher()
+        self._researcher = Researcher(default_proposers(grammar))
 
     async def propose(self, brief: Brief) -> Candidate:
         return await self._researcher.propose(brief)
@@ -51,9 +52,9 @@ class ResearcherActor:
 class EngineerActor:
     """Hosts `agents.engineer.Engineer`; trials go to the engine through its runner."""
 
-    def __init__(self, engine: str, ledger: str, scale: Scale, data: DataSpec) -> None:
+    def __init__(self, engine: str, ledger: str, scale: Scale, data: DataSpec, grammar: GrammarSettings) -> None:
         runner = EngineRunner(engine=ray.get_actor(engine), ledger=ray.get_actor(ledger), scale=scale, data=data)
-        self._engineer = Engineer(runner)
+        self._engineer = Engineer(runner, default_proposers(grammar))
 
     async def repair(self, candidate: Candidate, report: Report, brief: Brief) -> Candidate:
         return await self._engineer.repair(candidate, report, brief)
@@ -137,6 +138,9 @@ class TrialEngineActor:
 
     async def curve(self, trial_id: str) -> tuple[Metric, ...]:
         return self._engine.curve(trial_id)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._engine.close)
 
     async def running(self) -> tuple[Any, ...]:
         return self._engine.running()

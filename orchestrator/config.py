@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from agents.fitness import FitnessSettings
+from agents.grammar.proposer import GrammarSettings
 from cognition.novelty import SAME_BEHAVIOUR
 from models.data import DataSpec
 from models.scale import Scale, load_scale, scale_from_mapping
@@ -179,6 +180,7 @@ class Settings:
     budget: BudgetSettings
     flow: FlowSettings
     fitness: FitnessSettings
+    grammar: GrammarSettings
     scale: Scale
     data: DataSpec
     arms: ArmSettings
@@ -251,7 +253,7 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
 
 
 def read_record(kind: type[Record], values: Any, where: str) -> Record:
-    """One flat dataclass from a mapping; unknown keys and wrong types are named with their place."""
+    """One dataclass from a mapping; unknown keys and wrong types are named with their place."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{where} is {values!r}: a group of keys is needed")
     hints = typing.get_type_hints(kind)
@@ -285,6 +287,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise ValueError(f"{where} is {value!r}: a group of keys is needed")
         return {str(key): _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return read_record(hint, value, where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):

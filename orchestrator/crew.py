@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import Sequence
 from functools import cached_property
@@ -17,6 +18,8 @@ from orchestrator.cluster import Cluster
 from orchestrator.config import Settings
 from orchestrator.tracking import Tracker
 
+_CLOSE_S = 15.0
+
 
 class Crew:
     """The four agents, the gate, the ledger, the trial engine and the tracker.
@@ -26,7 +29,7 @@ class Crew:
     """
 
     def __init__(self, settings: Settings, cluster: Cluster, spent: Sequence[Spend], folder: Path) -> None:
-        self._settings, self._folder = settings, folder
+        self._settings, self._cluster, self._folder = settings, cluster, folder
         self._started: list[Any] = []
         self._prefix = f"{settings.campaign.name}-{uuid.uuid4().hex[:8]}"
         limits = Limits(usd=settings.budget.usd, slot_hours=settings.budget.slot_hours)
@@ -36,12 +39,18 @@ class Crew:
         self.examiner = self._host("examiner", actors.ExaminerActor)
         self.ledger = self._host("ledger", actors.LedgerActor, limits, tuple(spent), restarts=0, retries=0)
         self.engineer = self._host(
-            "engineer", actors.EngineerActor, self._name("engine"), self._name("ledger"), settings.scale, settings.data
+            "engineer",
+            actors.EngineerActor,
+            self._name("engine"),
+            self._name("ledger"),
+            settings.scale,
+            settings.data,
+            settings.grammar,
         )
 
     @cached_property
     def researcher(self) -> Any:
-        return self._host("researcher", actors.ResearcherActor)
+        return self._host("researcher", actors.ResearcherActor, self._settings.grammar)
 
     @cached_property
     def judge(self) -> Any:
@@ -56,9 +65,16 @@ class Crew:
         return Tracker.start(self._settings.tracking, self._folder)
 
     def end(self) -> None:
-        """End them, and with the trial engine its trials."""
+        """End them, and with the trial engine its trials.
+
+        In a Ray that goes on after us the engine is closed first: a killed actor's placement groups would stay until
+        the whole job ends.
+        """
         if "tracker" in self.__dict__:
             self.tracker.close()
+        if not self._cluster.owned:
+            with contextlib.suppress(ray.exceptions.RayError):
+                ray.get(self.engine.close.remote(), timeout=_CLOSE_S)
         for actor in reversed(self._started):
             ray.kill(actor)
 

@@ -38,6 +38,7 @@ os.environ.update({name: os.environ.get(name, value) for name, value in _TUNE_EN
 
 from ray import tune  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
+from ray.tune.stopper import Stopper  # noqa: E402
 
 from cognition.records import FailureKind, Metric, Trial, TrialStatus  # noqa: E402
 from models.sandbox.parent import ForkServer  # noqa: E402
@@ -205,6 +206,20 @@ class QueueSearcher(Searcher):
         """Nothing was kept."""
 
 
+class BoardStopper(Stopper):
+    """Ends the Tune run, running trials included, when the board is closed. Pickled like the searcher."""
+
+    def __init__(self, board_name: str) -> None:
+        self.board_name = board_name
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        board = _BOARDS.get(self.board_name)
+        return board is None or board.closed
+
+
 class TrialHost(tune.Trainable):
     """A slot: hosts one trial after another, each in jailed children of its own fork server."""
 
@@ -270,7 +285,7 @@ class TrialEngine:
         return self._board.running()
 
     def close(self, timeout_s: float = 10.0) -> None:
-        """Stop handing out jobs and end the Tuner once nothing runs; what runs longer ends with the process."""
+        """End the Tuner with its trials and give the cluster's resources back; what is stuck ends with the process."""
         self._board.close()
         self._thread.join(timeout_s)
         _BOARDS.pop(self._name, None)
@@ -296,6 +311,7 @@ class TrialEngine:
                 name="trials",
                 storage_path=str(Path(self._scratch.name)),
                 verbose=0,
+                stop=BoardStopper(self._name),
                 failure_config=tune.FailureConfig(max_failures=0),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),

@@ -221,9 +221,14 @@ def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
     )
 
 
+RAYS_OWN = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")  # they notice within a minute that their raylet is gone
+
+
 def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
     with contextlib.suppress(psutil.NoSuchProcess):
-        return psutil.Process(process.pid).children(recursive=True)
+        children = psutil.Process(process.pid).children(recursive=True)
+        servers = [p for p in psutil.process_iter(["cmdline"]) if "models.sandbox.server" in (p.info["cmdline"] or [])]
+        return [child for child in {*children, *servers} if child.name() not in RAYS_OWN]
     return []
 
 
