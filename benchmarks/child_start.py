@@ -6,24 +6,19 @@ The fork server's own start is paid once per Ray worker and stated beside them.
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULT = Path(__file__).resolve().parent / "results" / "child_start.json"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.machine import write_result
+from models.sandbox.parent import ForkServer
+
 NUM_FORKS = 40
 NUM_INTERPRETERS = 5
-
-sys.path.insert(0, str(ROOT))
-
-from models.sandbox.parent import ForkServer  # noqa: E402
 
 
 def time_fork(server: ForkServer) -> float:
@@ -60,22 +55,15 @@ def main() -> None:
         server_s = time.perf_counter() - began
         time_fork(server)
         forked_s = statistics.median(time_fork(server) for _ in range(NUM_FORKS))
-    result = {
+    figures = {
         "forked_child_s": round(forked_s, 4),
         "fresh_interpreter_s": round(fresh_s, 4),
         "ratio": round(fresh_s / forked_s, 1),
         "server_start_s": round(server_s, 3),
         "num_forks": NUM_FORKS,
         "num_interpreters": NUM_INTERPRETERS,
-        "machine": {
-            "cpu": cpu_name(),
-            "num_cpus": os.cpu_count(),
-            "system": f"{platform.system()} {platform.machine()}",
-        },
-        "versions": {"python": platform.python_version(), "torch": version("torch"), "numpy": version("numpy")},
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    write_result("child_start", figures)
     print(f"forked child with torch: {forked_s * 1e3:.1f} ms to its first message (median of {NUM_FORKS})")
     print(f"fresh interpreter importing torch: {fresh_s * 1e3:.0f} ms (median of {NUM_INTERPRETERS})")
     print(f"ratio: {fresh_s / forked_s:.1f}; the server itself starts once, in {server_s:.1f} s")

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from agents.grammar.canonical import changes_between
 from agents.grammar.describe import name_of
@@ -26,12 +27,12 @@ from agents.grammar.genome import Genome
 from agents.grammar.mutate import mutate, random_genome
 from agents.grammar.render import render
 from agents.grammar.space import estimate_space
+from benchmarks.machine import RESULTS, write_result
 from cognition.novelty import SAME_BEHAVIOUR, nearest, same_behaviour
 from models.fingerprint import fingerprint
 from models.loading import load_mixer
 
 HIDDEN_SIZE, NUM_HEADS = 64, 4  # of the exploration stage at scale cpu
-RESULT = Path(__file__).parent / "results" / "grammar_space.json"
 
 
 def builder_of(source: str) -> Callable[[int], nn.Module]:
@@ -59,7 +60,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=2000)
     parser.add_argument("--mutants", type=int, default=300, help="samples that are compared with a mutant of theirs")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder that grammar_space.json goes to")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rng = np.random.default_rng(arguments.seed)
@@ -67,7 +68,7 @@ def main() -> None:
     started = time.perf_counter()
     prints = [fingerprint(builder_of(render(genome)), HIDDEN_SIZE) for genome in genomes]
     silent = silent_mutations(genomes[: arguments.mutants], prints, rng)
-    result = {
+    figures = {
         **asdict(estimate_space(prints, SAME_BEHAVIOUR)),
         "num_distinct_genomes": len(set(genomes)),
         "num_mutants": min(arguments.mutants, len(genomes)),
@@ -78,15 +79,9 @@ def main() -> None:
         "seed": arguments.seed,
         "duration_s": round(time.perf_counter() - started, 1),
         "examples": [name_of(genome) for genome in genomes[:5]],
-        "versions": {
-            "python": platform.python_version(),
-            "torch": version("torch"),
-            "numpy": version("numpy"),
-        },
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=2))
+    write_result("grammar_space", figures, arguments.results)
+    print(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":

@@ -84,11 +84,10 @@ def main() -> None:
     """Measure, print, write benchmarks/results/job_start.json."""
     first, *warm = engine_waits()
     fresh = [process_wait() for _ in range(NUM_PROCESSES)]
-    ratio = statistics.median(fresh) / statistics.median(warm)
-    print(
-        f"warm engine     median {statistics.median(warm) * 1e3:8.1f} ms of {len(warm)} jobs (max {max(warm) * 1e3:.1f})"
-    )
-    print(f"fresh process   median {statistics.median(fresh) * 1e3:8.1f} ms of {len(fresh)}")
+    warm_ms, fresh_ms = statistics.median(warm) * 1e3, statistics.median(fresh) * 1e3
+    ratio = fresh_ms / warm_ms
+    print(f"warm engine     median {warm_ms:8.1f} ms of {len(warm)} jobs (max {max(warm) * 1e3:.1f})")
+    print(f"fresh process   median {fresh_ms:8.1f} ms of {len(fresh)}")
     print(f"ratio           {ratio:.1f} (goal: at least 10)")
     print(f"the first job of a cold slot waits {first:.2f} s")
     figures = {"warm_s": warm, "fresh_s": fresh, "ratio": ratio, "cold_slot_s": first}

@@ -15,11 +15,10 @@ import tempfile
 from pathlib import Path
 from statistics import fmean
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import write_result  # noqa: E402
-from cognition.statistics import paired_difference  # noqa: E402
+from benchmarks.machine import write_result
+from cognition.statistics import paired_difference
 
 STAGE = "scale.stages.explore"
 SHORT = (

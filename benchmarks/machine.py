@@ -25,21 +25,25 @@ def cpu_name() -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, load, Python and package versions, date."""
+    """Processor, vector unit, cores, load, system, Python and package versions, date (UTC); imports torch."""
+    from torch.backends import cpu  # here, so that what is measured does not find torch imported already
+
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "cpu": cpu_name(),
+        "vector_unit": cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
+        "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in _PACKAGES},
     }
 
 
-def write_result(name: str, figures: Mapping[str, Any]) -> Path:
-    """Write figures with their machine to benchmarks/results/<name>.json."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+def write_result(name: str, figures: Mapping[str, Any], folder: Path = RESULTS) -> Path:
+    """Write figures with their machine to <folder>/<name>.json and return that path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(), "figures": dict(figures)}, indent=1) + "\n")
     return path
 

@@ -14,12 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import write_result  # noqa: E402
-from cognition.reader import Reader  # noqa: E402
-from cognition.records import Event, Trial  # noqa: E402
+from benchmarks.machine import write_result
+from cognition.reader import Reader
+from cognition.records import Event, Trial
 
 
 def shares(trials: Sequence[Trial], num_slots: int) -> dict[str, float]:

@@ -13,10 +13,7 @@ Shapes: B batch, T time, H heads, K head dim of keys and values.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -28,12 +25,12 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.machine import RESULTS, write_result
 from kernels import chunkwise, reference
 from kernels.testing import SEQUENCE_OPERATORS, Shape, sequence_inputs
 
 NUM_TOKENS, HEADS, HEAD_DIM = 4096, 4, 16
 LENGTHS, QUICK_LENGTHS = (128, 256, 512, 1024, 2048), (128, 512)
-RESULTS = Path(__file__).parent / "results" / "operators.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,28 +110,11 @@ def measure(operator: str, length: int, repeats: int) -> Timing:
     )
 
 
-def machine() -> dict[str, str | int | None]:
-    """What the figures were taken on."""
-    model = None
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None)
-    return {
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": model,
-        "vector_unit": torch.backends.cpu.get_cpu_capability(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-
-
 def main() -> None:
     """Measure, print a table of ratios, write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer lengths, one repeat; writes only with --output")
-    parser.add_argument("--output", type=Path, help=f"where the JSON goes (default {RESULTS.name} in results/)")
+    parser.add_argument("--quick", action="store_true", help="fewer lengths, one repeat; prints only")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder that operators.json goes to")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print(f"forward + backward, {NUM_TOKENS} tokens, {HEADS} heads of {HEAD_DIM}, one thread")
@@ -154,16 +134,14 @@ def main() -> None:
                 f"{loop_gain:>13.1f}{gain}",
                 flush=True,
             )
-    output = arguments.output or (None if arguments.quick else RESULTS)
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        figures = {
-            "what": f"processor time of forward + backward, float32, {NUM_TOKENS} tokens, {HEADS} heads of {HEAD_DIM}",
-            "machine": machine(),
-            "timings": [asdict(row) for row in timings],
-        }
-        output.write_text(json.dumps(figures, indent=2) + "\n")
-        print(f"written: {output}")
+    if arguments.quick:
+        return
+    figures = {
+        "what": f"processor time of forward + backward, float32, {NUM_TOKENS} tokens, {HEADS} heads of {HEAD_DIM}",
+        "threads": torch.get_num_threads(),
+        "timings": [asdict(row) for row in timings],
+    }
+    print(f"written: {write_result('operators', figures, arguments.results)}")
 
 
 if __name__ == "__main__":

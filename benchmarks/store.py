@@ -13,18 +13,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import random
 import sqlite3
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.machine import RESULTS, write_result
 from cognition.manifest import read_manifest
 from cognition.reader import Reader
 from cognition.records import (
@@ -43,7 +44,6 @@ from cognition.records import (
 from cognition.schema import columns_of
 from cognition.store import LINEAGE, Store
 
-RESULTS = Path(__file__).parent / "results" / "store.json"
 TOP = " LIMIT 20"
 SQLITE_LEADERBOARD = """
 WITH judged AS (
@@ -231,23 +231,6 @@ def _sqlite_queries(path: Path) -> dict[str, Callable[[], Any]]:
     }
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    model = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
-    return {
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "duckdb": metadata.version("duckdb"),
-        "pyarrow": metadata.version("pyarrow"),
-        "sqlite": sqlite3.sqlite_version,
-    }
-
-
 def main() -> None:
     """Measure both sides and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -256,9 +239,14 @@ def main() -> None:
     parser.add_argument("--queried", type=int, default=100_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder that store.json goes to")
     options = parser.parse_args()
     rng = random.Random(options.seed)
-    report: dict[str, Any] = {"machine": machine(), "appended": options.appended, "queried": options.queried}
+    report: dict[str, Any] = {
+        "sqlite_version": sqlite3.sqlite_version,
+        "appended": options.appended,
+        "queried": options.queried,
+    }
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         records = outcomes(options.appended, rng)
@@ -283,8 +271,7 @@ def main() -> None:
                     f"  {side} ({figures_by_side[side]['fragments']:.0f} fragments) {ask}: {ours * 1e3:.1f} ms, "
                     f"sqlite {theirs * 1e3:.1f} ms: {ours / theirs:.2f} times as long"
                 )
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(report, indent=1) + "\n")
+    write_result("store", report, options.results)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Readers beside a writer that merges all the time: no read may fail, show half a commit, or lose a row.
 
-    python -m benchmarks.store_readers --seconds 60
+    python -m benchmarks.store_readers --seconds 60 --results benchmarks/results
 
 The writer, in a process of its own, commits as fast as it can, merges after every fourth commit and keeps merged-away
 files for `--grace` seconds only, so that files vanish under the reader far more often than in any campaign (where they
@@ -17,7 +17,11 @@ import tempfile
 import time
 import traceback
 from multiprocessing.synchronize import Event
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.machine import write_result
 from benchmarks.store import outcomes
 from cognition.reader import Reader
 from cognition.records import Verdict
@@ -57,6 +61,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--grace", type=float, default=0.05, help="seconds that merged-away files stay")
+    parser.add_argument("--results", type=Path, help="a folder for store_readers.json; without it: prints only")
     options = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
@@ -84,6 +89,16 @@ def main() -> int:
     if not wrote or not seen:
         print("the writer did not write", file=sys.stderr)
         return 1
+    if options.results is not None:
+        figures = {
+            "seconds": options.seconds,
+            "grace_s": options.grace,
+            "num_reads": reads,
+            "num_failed": failed,
+            "num_retries": reader.retries,
+            "num_outcomes": seen,
+        }
+        write_result("store_readers", figures, options.results)
     return 1 if failed else 0
 
 

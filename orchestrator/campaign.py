@@ -189,16 +189,19 @@ class Campaign:
         self.flow.close(number)
 
     def last_attempt(self, number: int) -> tuple[Candidate | None, Report | None]:
-        """Where an earlier start left this number."""
+        """Where an earlier start left this number; nothing where the candidate's row was lost, so it is made again."""
         candidate, report = self.population.last_attempt(number)
-        if candidate is not None and report is not None:
+        if candidate is None:
+            return None, None
+        if report is not None:
             candidate = dataclasses.replace(candidate, number=number, attempt=report.attempt)
         return candidate, report
 
     async def propose(self, number: int) -> Candidate:
+        attempt = 1 + max((report.attempt for report in self.population.reports(number)), default=-1)
         if number < len(self._founders):
-            return self._admit(self._founder(number))
-        brief = self._brief(number, attempt=0)
+            return self._admit(self._founder(number, attempt))
+        brief = self._brief(number, attempt)
         self._intend(f"propose/{number}")
         return self._admit(await self._answer(self._crew.researcher.propose.remote(brief)))
 
@@ -264,9 +267,10 @@ class Campaign:
         horizon = self.flow.horizon(candidate.number)
         context = context_of(self.population, candidate, self._stage(EXPLORE), len(self._founders), horizon)
         insights = await self._answer(self._crew.analyst.explain.remote(candidate, trials, verdict, context))
-        now = time.time()
+        known = {insight.insight_id for insight in self.population.insights}
+        new = [insight for insight in insights if insight.insight_id not in known]
         self.record(
-            *(dataclasses.replace(insight, created_at=now) for insight in insights),
+            *(dataclasses.replace(insight, created_at=time.time()) for insight in new),
             self._event(EXPLAINED, subject=candidate.candidate_id),
         )
 
@@ -299,11 +303,12 @@ class Campaign:
     def _brief(self, number: int, attempt: int) -> Brief:
         return brief_of(self.settings, self.population, number, attempt, self.flow.horizon(number))
 
-    def _founder(self, number: int) -> Candidate:
+    def _founder(self, number: int, attempt: int) -> Candidate:
         source = baseline_source(self.settings.campaign.slot, self._founders[number])
         return Candidate(
             candidate_id=candidate_id_of(source),
             number=number,
+            attempt=attempt,
             arm=BASELINE_ARM,
             slot=self.settings.campaign.slot,
             name=self._founders[number],

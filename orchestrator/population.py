@@ -136,14 +136,14 @@ class Population:
         return sorted(members, key=lambda member: member.candidate.number)
 
     def closed(self, may_repair: Callable[[Report], bool]) -> set[int]:
-        """Numbers to which nothing more happens: explained, or refused without a repair left."""
+        """Numbers to which nothing more happens: judged and explained, or refused without a repair left."""
         closed = set()
         for number in self._attempts.keys() | self._reports.keys():
             candidate, report = self.last_attempt(number)
             given_up = report is not None and report.refused and not may_repair(report)
-            if given_up or (
-                candidate is not None and candidate.number == number and self.explained(candidate.candidate_id)
-            ):
+            own = candidate if candidate is not None and candidate.number == number else None
+            settled = own is not None and own.candidate_id in self._verdicts and self.explained(own.candidate_id)
+            if given_up or (settled and report is not None):
                 closed.add(number)
         return closed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -159,8 +160,6 @@ def test_status_and_stop_answer_for_a_campaign_that_does_not_run(
 
 
 def test_a_larger_budget_extends_a_finished_campaign(finished: Result, tmp_path: Path) -> None:
-    import shutil
-
     folder = tmp_path / "longer"
     shutil.copytree(finished.folder, folder)
     before = {t.trial_id for t in Reader(folder).rows(Trial)}
@@ -170,6 +169,23 @@ def test_a_larger_budget_extends_a_finished_campaign(finished: Result, tmp_path:
     assert before < set(after)
     assert len(after) == len(set(after))
     assert {c.number for c in Reader(folder).rows(Candidate)} == set(range(4 + NUM_CANDIDATES + 1))
+
+
+def test_damaged_fragments_are_named_and_what_they_held_is_made_again(finished: Result, tmp_path: Path) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(finished.folder, folder)
+    for table in ("candidates", "reports", "verdicts", "events", "claims"):
+        for fragment in sorted((folder / "lineage" / table).glob("*.parquet"))[-2:]:
+            fragment.write_bytes(fragment.read_bytes()[:40])
+    campaign = Campaign.compose(*overrides_for(folder), "tracking=none")
+    result = campaign.run()
+    assert result.stopped_by is None
+    assert len(campaign.set_aside) >= 5
+    trials = {trial.trial_id for trial in Reader(folder).rows(Trial)}
+    assert trials >= {trial.trial_id for trial in Reader(finished.folder).rows(Trial)}
+    members = {member.candidate.number for member in result.members if member.fitness is not None}
+    assert members == {member.candidate.number for member in finished.members if member.fitness is not None}
+    assert {claim.candidate_id for claim in result.claims} >= {claim.candidate_id for claim in finished.claims}
 
 
 def test_a_spent_budget_stops_cleanly_and_a_larger_one_goes_on(ray_here: None, tmp_path: Path) -> None:
