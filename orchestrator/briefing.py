@@ -55,7 +55,8 @@ def reference_of(population: Population, stage: Stage) -> Member:
     member = population.member(candidate.candidate_id) if candidate else None
     trials = tuple(t for t in member.trials if t.stage == stage.name and t.seed in stage.seeds) if member else ()
     if candidate is None or member is None or not any(trial.succeeded for trial in trials):
-        why = next((trial.detail for trial in trials if trial.detail), report.detail if report else "never examined")
+        failed = [trial.detail or (trial.failure or trial.status).value for trial in trials]
+        why = next(iter(failed), report.detail or "not trained" if report else "never examined")
         name = candidate.name if candidate else "number 0"
         raise UsageError(f"the reference baseline {name} has no result ({why}): nothing can be scored")
     return dataclasses.replace(member, trials=trials)

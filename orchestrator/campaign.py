@@ -104,6 +104,10 @@ class Campaign:
             for view in self.views:
                 view.ended(self, result)
             return result
+        except BaseException:
+            for view in self.views:
+                view.failed()
+            raise
         finally:
             if self._store is not None:
                 self._store.close()

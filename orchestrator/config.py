@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import re
 import types
 import typing
@@ -33,8 +34,8 @@ TRACKING_MODES = ("auto", "online", "offline", "none")
 
 
 def _positive(name: str, value: float | None) -> None:
-    if value is not None and not value > 0:
-        raise ValueError(f"{name} is {value}: it has to be above zero, or null for no limit")
+    if value is not None and not 0 < value < math.inf:
+        raise ValueError(f"{name} is {value}: it has to be a number above zero, or null for no limit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +105,7 @@ class BudgetSettings:
             raise ValueError(f"budget.candidates is {self.candidates}: use a number from 0 to 10,000,000")
         _positive("budget.slot_hours", self.slot_hours)
         _positive("budget.wall_hours", self.wall_hours)
-        if self.usd is not None and self.usd < 0:
+        if self.usd is not None and not 0 <= self.usd < math.inf:
             raise ValueError(f"budget.usd is {self.usd}: use 0 or more, or null for no limit")
 
 
@@ -123,7 +124,7 @@ class FlowSettings:
         if self.max_repairs < 0:
             raise ValueError(f"flow.max_repairs is {self.max_repairs}: use 0 or more")
         _positive("flow.gate_deadline_s", self.gate_deadline_s)
-        if self.duplicate_distance < 0:
+        if not 0 <= self.duplicate_distance < math.inf:
             raise ValueError(f"flow.duplicate_distance is {self.duplicate_distance}: use 0 or more")
 
 
@@ -138,8 +139,8 @@ class ArmSettings:
         for arm, weight in self.weights.items():
             if arm not in ARMS:
                 raise ValueError(f"arms.weights has {arm!r}: known arms are {', '.join(ARMS)}")
-            if weight < 0:
-                raise ValueError(f"arms.weights.{arm} is {weight}: use 0 or more")
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"arms.weights.{arm} is {weight}: use a number of 0 or more")
         if not sum(self.weights.values()) > 0:
             raise ValueError(f"arms.weights is {dict(self.weights)}: at least one arm needs a weight above zero")
 
@@ -191,6 +192,8 @@ class Settings:
     deterministic: bool = False
 
     def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}: use 0 or more")
         if self.deterministic and self.flow.look_ahead is None:
             raise ValueError("deterministic is true and flow.look_ahead is null: deterministic mode needs a number")
 
@@ -220,7 +223,7 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF), job_name="orchestrator"):
             config = hydra_compose("config", overrides=list(overrides))
         values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UsageError(_one_line(str(error))) from error
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
@@ -236,7 +239,9 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
     if "campaign" not in values:
         raise UsageError(f"no campaign chosen: add +campaign=NAME (known: {', '.join(known_campaigns())})")
     try:
-        scale = dict(values.pop("scale"))
+        scale = values.pop("scale", None)
+        if not isinstance(scale, Mapping):
+            raise ValueError(f"scale is {scale!r}: choose one with scale=auto|cpu|tiny")
         resolved = load_scale("cpu") if scale.get("name") == "auto" else scale_from_mapping(scale)
         parts: dict[str, Any] = {"scale": resolved}
         for name, kind in (("seed", int), ("deterministic", bool)):
@@ -247,6 +252,9 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
             if name not in hints:
                 raise ValueError(f"unknown key {name!r}{_suggest(name, hints)}")
             parts[name] = read_record(hints[name], values.pop(name), name)
+        missing = [name for name in hints if name not in parts and name not in ("seed", "deterministic")]
+        if missing:
+            raise ValueError(f"the configuration lacks {', '.join(missing)}: take away the override that deletes it")
         return Settings(**parts)
     except (ValueError, TypeError) as error:
         raise UsageError(_one_line(str(error))) from error

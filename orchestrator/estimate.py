@@ -24,7 +24,8 @@ def estimate(settings: Settings, num_slots: int, population: Population | None =
     """Trials that are left, times what a trial takes: as measured in this campaign, else as conf/scale states it."""
     explore, verify = settings.scale.stage("explore"), settings.scale.stage("verify")
     founders = len(settings.campaign.founder_names())
-    num_explore = settings.budget.candidates * len(explore.seeds) + founders * (
+    given_up = population.num_refused() if population else 0
+    num_explore = (settings.budget.candidates - given_up) * len(explore.seeds) + founders * (
         len(explore.seeds) + settings.campaign.noise_seeds
     )
     best = min(settings.campaign.verify_best, settings.budget.candidates)

@@ -87,7 +87,8 @@ class Population:
         return candidate, report
 
     def reports(self, number: int) -> Sequence[Report]:
-        return tuple(self._reports[number].values()) if number in self._reports else ()
+        """Reports on one number, by attempt."""
+        return tuple(report for _, report in sorted(self._reports.get(number, {}).items()))
 
     def passed(self) -> Sequence[Report]:
         """Reports of all candidates that passed the gate, by number."""
@@ -99,6 +100,10 @@ class Population:
         return sorted(
             (r for r in found if below is None or r.number < below), key=lambda report: (report.number, report.attempt)
         )
+
+    def num_refused(self) -> int:
+        """Numbers whose latest attempt was refused."""
+        return sum(by[max(by)].refused for by in self._reports.values() if by)
 
     def trial(self, candidate_id: str, stage: str, seed: int) -> Trial | None:
         return self._trials.get(trial_id_of(candidate_id, stage, seed))

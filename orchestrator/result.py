@@ -27,6 +27,8 @@ class View(Protocol):
 
     def ended(self, campaign: Campaign, result: Result) -> None: ...
 
+    def failed(self) -> None: ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:

@@ -26,7 +26,8 @@ def main(arguments: list[str]) -> int:
         ended = reader.query(
             "SELECT kind, detail FROM events WHERE kind LIKE 'campaign_%' ORDER BY created_at DESC LIMIT 1"
         )
-    except ValueError:
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
     if holder is not None:
         state = f"running, driven by process {holder.pid} on {holder.host} for {time.time() - holder.since:.0f} s"

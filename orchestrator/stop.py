@@ -17,13 +17,17 @@ def main(arguments: list[str]) -> int:
         if len(arguments) != 1:
             raise UsageError(f"{len(arguments)} arguments given: use python -m orchestrator.stop runs/NAME")
         folder = RunFolder.existing(arguments[0])
-    except UsageError:
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
     if folder.holder(time.time()) is None:
+        print(f"{folder.path} is not running")
         return 0
     folder.ask_to_stop(time.time())
     if not wait_until_free(folder, _WAIT_S):
+        print(f"{folder.path} has not stopped within {_WAIT_S:.0f} s; it will when it sees the request")
         return 1
+    print(f"{folder.path} has stopped; the command that started it goes on from there")
     return 0
 
 

@@ -63,9 +63,13 @@ class Terminal:
             self.console.print(_summary(campaign, running), markup=False)
 
     def ended(self, campaign: Campaign, result: Result) -> None:
+        self.failed()
+        show_result(self.console, result, campaign.settings.budget.candidates)
+
+    def failed(self) -> None:
+        """Give the terminal back."""
         if self._live is not None:
             self._live.stop()
-        show_result(self.console, result, campaign.settings.budget.candidates)
 
 
 def show_result(console: Console, result: Result, num_candidates: int) -> None:
@@ -192,7 +196,9 @@ def _progress(campaign: Campaign, running: Sequence[Any]) -> Group:
         candidate = campaign.population.candidate(trial.trial_id.split("-")[0])
         stage = campaign.settings.scale.stage(trial.stage)
         loss = f"{trial.loss:.3f}" if trial.loss is not None else "-"
-        table.add_row(trial.stage, _short(candidate.name if candidate else "", 44), f"{trial.step}/{stage.steps}", loss)
+        table.add_row(
+            trial.stage, Text(_short(candidate.name if candidate else "", 44)), f"{trial.step}/{stage.steps}", loss
+        )
     return Group(Text(_summary(campaign, running)), table)
 
 
@@ -209,14 +215,14 @@ def _leaderboard(result: Result) -> Table:
     return table
 
 
-def _cells(member: Member) -> Sequence[str]:
+def _cells(member: Member) -> Sequence[str | Text]:
     trials = [t for t in member.trials if t.stage == EXPLORE and t.succeeded]
     recall = next((f"{t.benchmark:.2f}" for t in trials if t.benchmark is not None), "-")
     report, verdict = member.report, member.verdict
     assert verdict is not None
     return (
         str(member.candidate.number),
-        Text(_short(member.candidate.name, 48)).plain,
+        Text(_short(member.candidate.name, 48)),
         member.candidate.arm,
         f"{verdict.fitness:.3f}" if verdict.fitness is not None else "-",
         f"{verdict.loss:.4f}" if verdict.loss is not None else "-",
@@ -235,7 +241,7 @@ def _claims(result: Result) -> Table:
         candidate = names.get(claim.candidate_id)
         table.add_row(
             str(candidate.number) if candidate else "",
-            _short(candidate.name, 48) if candidate else claim.candidate_id,
+            Text(_short(candidate.name, 48) if candidate else claim.candidate_id),
             str(claim.num_seeds),
             _spread(claim.mean_loss, claim.std_loss),
             _spread(claim.baseline_mean_loss, claim.baseline_std_loss),
@@ -247,12 +253,15 @@ def _claims(result: Result) -> Table:
 def _answer(best: Claim, result: Result) -> str:
     names: dict[str, Candidate] = {m.candidate.candidate_id: m.candidate for m in result.members}
     candidate, baseline = names[best.candidate_id], names[best.baseline_id]
-    settled = best.high is not None and (best.high < 0 or (best.low or 0) > 0)
-    doubt = "" if settled else ": the interval holds zero, more seeds are needed to tell"
+    doubt = ""
+    if best.low is None or best.high is None:
+        doubt = ": more seeds are needed to tell"
+    elif best.low <= 0 <= best.high:
+        doubt = ": the interval holds zero, more seeds are needed to tell"
     return (
-        f"\nBest verified: candidate {candidate.number} ({candidate.name}), held-out loss "
+        f"\nBest verified: candidate {candidate.number} ({_short(candidate.name)}), held-out loss "
         f"{_spread(best.mean_loss, best.std_loss)} over {best.num_seeds} seeds; difference to the best baseline "
-        f"{baseline.name}: {_interval(best)} nats per token{doubt}."
+        f"{_short(baseline.name)}: {_interval(best)} nats per token{doubt}."
     )
 
 
@@ -267,7 +276,9 @@ def _interval(claim: Claim) -> str:
 
 
 def _short(text: str, width: int = 100) -> str:
-    flat = " ".join(text.split())
+    """One printable line: candidates write their own names and tracebacks, and may not drive the terminal."""
+    flat = "".join(letter if letter.isprintable() else " " for letter in text)
+    flat = " ".join(flat.split())
     return flat if len(flat) <= width else flat[: width - 1] + "…"
 
 

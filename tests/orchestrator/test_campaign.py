@@ -156,7 +156,12 @@ def test_status_and_stop_answer_for_a_campaign_that_does_not_run(
     assert status.main([str(finished.folder)]) == 0
     assert "finished" in capsys.readouterr().out
     assert stop.main([str(finished.folder)]) == 0
-    assert stop.main([str(finished.folder.parent)]) == 2
+    assert "is not running" in capsys.readouterr().out
+    for command_line in (status.main, stop.main):
+        assert command_line([str(finished.folder.parent)]) == 2
+        assert "no config.yaml" in capsys.readouterr().err
+        assert command_line([]) == 2
+        assert "runs/NAME" in capsys.readouterr().err
 
 
 def test_a_larger_budget_extends_a_finished_campaign(finished: Result, tmp_path: Path) -> None:

@@ -52,6 +52,14 @@ def test_overrides_reach_the_settings() -> None:
         (("+campaign=linear_attn", "campaign.founders=[retnet]"), "delta_net"),
         (("+campaign=linear_attn", "campaign.slot=embedding"), "token_mixer"),
         (("+campaign=linear_attn", "not-an-override"), "not-an-override"),
+        (("+campaign=linear_attn", "scale=null"), "NoneType"),
+        (("+campaign=linear_attn", "~scale"), "scale=auto|cpu|tiny"),
+        (("+campaign=linear_attn", "~budget"), "lacks budget"),
+        (("+campaign=linear_attn", "seed=-1"), "seed is -1"),
+        (("+campaign=linear_attn", "arms.weights.grammar=inf"), "inf"),
+        (("+campaign=linear_attn", "flow.duplicate_distance=nan"), "nan"),
+        (("+campaign=linear_attn", "grammar.learning.floor=0"), "floor"),
+        (("+campaign=linear_attn", "grammar.crossover=2"), "crossover"),
     ],
 )
 def test_bad_input_is_one_line_that_names_the_remedy(overrides: tuple[str, ...], told: str) -> None:

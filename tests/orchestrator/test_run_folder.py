@@ -71,14 +71,18 @@ def test_another_configuration_is_refused_with_what_differs(tmp_path: Path) -> N
     other = {**CONFIG, "scale": {"stages": [{"name": "explore", "steps": 9}]}}
     with pytest.raises(UsageError, match=r"scale\.stages\.0\.steps was 5, now 9"):
         RunFolder(tmp_path / "run").claim(other, {}, 2.0)
-    RunFolder(tmp_path / "run").claim(CONFIG, {}, 3.0)  # the refusal gave the lease back
+    again = RunFolder(tmp_path / "run")
+    again.claim(CONFIG, {}, 3.0)  # the refusal gave the lease back
+    again.release()
 
 
 def test_a_larger_budget_is_the_same_campaign(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.claim(CONFIG, {}, 1.0)
     folder.release()
-    RunFolder(tmp_path / "run").claim({**CONFIG, "budget": {"candidates": 9}}, {}, 2.0)
+    longer = RunFolder(tmp_path / "run")
+    longer.claim({**CONFIG, "budget": {"candidates": 9}}, {}, 2.0)
+    longer.release()
 
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:

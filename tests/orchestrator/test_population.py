@@ -1,0 +1,199 @@
+"""The store's rows, indexed: the same whatever order they arrive in."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+
+from agents.brief import Member
+from cognition.records import RECORDS, Candidate, Event, Record, Report, ReportKind, Verdict
+from orchestrator.population import EXPLAINED, Population
+from tests.cognition.factories import (
+    make_candidate,
+    make_claim,
+    make_event,
+    make_insight,
+    make_metric,
+    make_report,
+    make_trial,
+    make_verdict,
+)
+
+
+def explained(candidate: Candidate) -> Event:
+    return Event(event_id=f"explained-{candidate.candidate_id}", kind=EXPLAINED, subject=candidate.candidate_id)
+
+
+def history(candidate: Candidate, fitness: float | None = 0.5) -> list[Record]:
+    """From proposal to insight."""
+    trial = make_trial(candidate)
+    return [
+        candidate,
+        make_report(candidate),
+        trial,
+        make_metric(trial, 1),
+        make_trial(candidate, seed=1, loss=2.75),
+        make_verdict(candidate, fitness),
+        make_insight(candidate, BASELINE),
+        explained(candidate),
+    ]
+
+
+def repaired(candidate: Candidate, attempt: int) -> Candidate:
+    return dataclasses.replace(
+        make_candidate(100 * candidate.number + attempt), number=candidate.number, attempt=attempt
+    )
+
+
+def never(report: Report) -> bool:
+    return False
+
+
+def twice(report: Report) -> bool:
+    return report.attempt < 2
+
+
+BASELINE = make_candidate(0, arm="baseline")
+CHILD = make_candidate(1, parent=BASELINE)
+GRANDCHILD = make_candidate(2, parent=CHILD)
+REFUSED = make_candidate(3, parent=BASELINE)
+MENDED = dataclasses.replace(repaired(REFUSED, 1), parent_ids=(BASELINE.candidate_id,))
+IN_FLIGHT = make_candidate(4, parent=CHILD)
+ROWS: list[Record] = [
+    *history(BASELINE),
+    *history(CHILD, 0.7),
+    REFUSED,
+    make_report(REFUSED, ReportKind.refused),
+    *history(GRANDCHILD, None),
+    *history(MENDED, 0.6),
+    IN_FLIGHT,
+    make_report(IN_FLIGHT),
+    make_claim(GRANDCHILD, BASELINE),
+    make_event(4),
+]
+
+
+def essence(rows: Iterable[Record]) -> dict[str, object]:
+    population = Population(rows)
+    return {
+        "finished": [
+            dataclasses.replace(m, trials=tuple(sorted(m.trials, key=lambda trial: trial.seed)))
+            for m in population.finished()
+        ],
+        "closed": population.closed(twice),
+        "last": [population.last_attempt(number) for number in range(6)],
+        "passed": population.passed(),
+        "refusals": population.refusals(),
+        "children": [m.num_children for m in population.finished()],
+        "spent": sorted(population.spent(), key=lambda spend: spend.account),
+    }
+
+
+def numbers(members: Iterable[Member]) -> list[int]:
+    return [member.candidate.number for member in members]
+
+
+def test_the_order_of_the_rows_does_not_matter() -> None:
+    expected = essence(ROWS)
+    by_table = [row for kind in RECORDS for row in ROWS if isinstance(row, kind)]
+    assert essence(by_table) == expected
+    for seed in range(10):
+        assert essence([ROWS[i] for i in np.random.default_rng(seed).permutation(len(ROWS))]) == expected
+
+
+def test_a_member_holds_all_that_happened_to_a_candidate() -> None:
+    population = Population(ROWS)
+    member = population.member(CHILD.candidate_id)
+    assert member is not None
+    assert (member.candidate, member.report) == (CHILD, make_report(CHILD))
+    assert [trial.seed for trial in member.trials] == [0, 1]
+    assert member.verdict == make_verdict(CHILD, 0.7)
+    assert member.num_children == 2
+    assert population.trial(CHILD.candidate_id, "explore", 1) == member.trials[1]
+    assert population.trial(CHILD.candidate_id, "verify", 1) is None
+
+
+def test_refused_and_unknown_candidates_are_no_members() -> None:
+    population = Population([*ROWS, make_candidate(5)])
+    assert population.member(REFUSED.candidate_id) is None
+    assert population.member(make_candidate(5).candidate_id) is None, "not examined yet"
+    assert population.member("nobody") is None
+
+
+def test_finished_are_the_explained_by_number_up_to_the_horizon() -> None:
+    population = Population(reversed(ROWS))
+    assert numbers(population.finished()) == [0, 1, 2, 3]
+    assert numbers(population.finished(up_to=1)) == [0, 1]
+    assert numbers(population.finished(up_to=-2)) == []
+
+
+def test_the_last_attempt_is_the_highest_with_its_own_report() -> None:
+    rows: list[Record] = [MENDED, REFUSED, make_report(REFUSED, ReportKind.refused)]
+    assert Population(rows).last_attempt(3) == (MENDED, None)
+    assert Population([*rows, make_report(MENDED)]).last_attempt(3) == (MENDED, make_report(MENDED))
+    assert Population(rows).last_attempt(7) == (None, None)
+
+
+def test_an_exact_duplicate_has_only_a_report_and_the_last_attempt_finds_its_source() -> None:
+    repeat = dataclasses.replace(make_report(CHILD, ReportKind.duplicate), number=3, attempt=1)
+    population = Population([*history(CHILD), REFUSED, make_report(REFUSED, ReportKind.refused), repeat])
+    assert population.last_attempt(3) == (CHILD, repeat)
+    assert population.last_attempt(1) == (CHILD, make_report(CHILD))
+    assert population.reports(3) == (make_report(REFUSED, ReportKind.refused), repeat)
+
+
+def test_closed_are_the_explained_and_those_without_a_repair_left() -> None:
+    assert Population(ROWS).closed(never) == {0, 1, 2, 3}
+    refused: list[Record] = [REFUSED, make_report(REFUSED, ReportKind.refused)]
+    assert Population(refused).closed(twice) == set(), "a repair is left"
+    assert Population(refused).closed(never) == {3}
+    last = repaired(REFUSED, 2)
+    assert Population([*refused, last]).closed(twice) == set(), "its last attempt is not examined yet"
+    assert Population([*refused, last, make_report(last, ReportKind.timeout)]).closed(twice) == {3}
+
+
+@pytest.mark.parametrize("lost", [Report, Verdict, Event])
+def test_a_number_is_open_as_long_as_its_report_verdict_or_explanation_lacks(lost: type[Record]) -> None:
+    rows = history(CHILD)
+    assert Population(rows).closed(never) == {1}
+    assert Population(row for row in rows if not isinstance(row, lost)).closed(never) == set()
+
+
+def test_a_number_that_repeats_an_explained_one_stays_open_for_its_repair() -> None:
+    repeat = dataclasses.replace(make_report(CHILD, ReportKind.duplicate), number=3, attempt=0)
+    population = Population([*history(CHILD), repeat])
+    assert population.closed(twice) == {1}
+    assert population.closed(never) == {1, 3}
+
+
+def test_refusals_are_sorted_and_bounded_by_number() -> None:
+    rows = [
+        make_report(repaired(make_candidate(n), a), ReportKind.refused) for n, a in ((5, 1), (2, 0), (5, 0), (1, 0))
+    ]
+    population = Population([*rows, make_report(IN_FLIGHT)])
+    assert [(r.number, r.attempt) for r in population.refusals()] == [(1, 0), (2, 0), (5, 0), (5, 1)]
+    assert [r.number for r in population.refusals(below=5)] == [1, 2]
+
+
+def test_every_trial_is_charged_to_its_stage_and_arm_failed_ones_too() -> None:
+    population = Population(
+        [
+            BASELINE,
+            CHILD,
+            make_trial(BASELINE, slot_s=36.0),
+            make_trial(CHILD, slot_s=72.0, loss=None),
+            make_trial(CHILD, slot_s=18.0, stage="verify"),
+            make_trial(IN_FLIGHT, slot_s=3.6),
+        ]
+    )
+    charged = {spend.account: (spend.settled.slot_hours, spend.num_settled) for spend in population.spent()}
+    assert charged == {
+        "explore/baseline": (pytest.approx(0.01), 1),
+        "explore/grammar": (pytest.approx(0.02), 1),
+        "verify/grammar": (pytest.approx(0.005), 1),
+        "explore/unknown": (pytest.approx(0.001), 1),
+    }
+    assert all(spend.settled.usd == 0 and spend.num_held == 0 for spend in population.spent())
