@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.scale import Stage
+
 STDLIB = "stdlib"
 TOKENIZERS = ("bytes",)
 _FOLDER_SUFFIXES = frozenset({".txt", ".md", ".py", ".jsonl"})
@@ -118,6 +120,22 @@ def windows(tokens: Tokens, num: int, length: int, seed: int) -> Batch:
     available = (len(tokens) - 1) // length
     chosen = np.sort(np.random.default_rng(seed).choice(available, size=num, replace=False))
     return _cut(tokens, chosen * length, length)
+
+
+def require_enough(corpus: Corpus, stage: Stage, seed: int) -> None:
+    """Check before anything is trained that a corpus can serve a stage.
+
+    Raises:
+        ValueError: a split is too small for the stage's windows.
+    """
+    for split in ("train", stage.split):
+        try:
+            if split == "train":
+                text_batches(corpus.train, stage.batch_size, stage.length, seed)
+            else:
+                windows(corpus.split(split), stage.eval_windows, stage.length, seed)
+        except ValueError as error:
+            raise ValueError(f"stage {stage.name}, {split} data: {error}") from error
 
 
 def _text_batches(tokens: Tokens, batch_size: int, length: int, seed: int) -> Iterator[Batch]:

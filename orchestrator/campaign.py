@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import signal
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -35,7 +33,7 @@ from cognition.records import (
     trial_id_of,
 )
 from cognition.store import Store
-from models.data import load_corpus
+from models.data import load_corpus, require_enough
 from models.scale import Stage
 from models.slots import baseline_source
 from models.trial import ExamJob
@@ -49,6 +47,7 @@ from orchestrator.population import BASELINE_ARM, EXPLAINED, Population
 from orchestrator.repetition import duplicate_by_source, with_nearest
 from orchestrator.result import Result, View
 from orchestrator.run_folder import HEARTBEAT_S, RunFolder, fresh_path
+from orchestrator.stopping import on_signals, users_error
 
 EXPLORE, VERIFY = "explore", "verify"
 FINISHED = "campaign_finished"
@@ -95,6 +94,8 @@ class Campaign:
     async def _run(self) -> Result:
         try:
             corpus = load_corpus(self.settings.data)
+            for stage in self.settings.scale.stages:
+                require_enough(corpus, stage, self.settings.data.seed)
         except ValueError as error:
             raise UsageError(str(error)) from error
         self.folder.claim(plain(self.settings), facts_of(self.settings, corpus.digest), self.started_at)
@@ -141,14 +142,14 @@ class Campaign:
             view.started(self)
         main = asyncio.ensure_future(research(self))
         watch = asyncio.ensure_future(self._watch(main))
-        _on_signals(lambda name: self._stop(main, name))
+        on_signals(lambda name: self._stop(main, name))
         try:
             await main
         except asyncio.CancelledError:
             if self.stopped_by is None:
                 raise
         except BaseExceptionGroup as group:
-            self.stopped_by = str(_users_error(group))
+            self.stopped_by = str(users_error(group))
         except UsageError as error:
             self.stopped_by = str(error)
         finally:
@@ -387,22 +388,3 @@ class Campaign:
             stopped_by=self.stopped_by,
             resumed_finished=resumed_finished,
         )
-
-
-def _on_signals(stop: Callable[[str], None]) -> None:
-    """Ctrl-C and SIGTERM (as `ray job stop` sends it) are a clean stop; only the main thread can hear them."""
-    if threading.current_thread() is threading.main_thread():
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop, signal.Signals(number).name)
-
-
-def _users_error(group: BaseExceptionGroup[Any]) -> BaseException:
-    """The first error of a group when all of them are the user's to mend; otherwise it goes on as it is."""
-    errors, others = group.split(UsageError)
-    if errors is None or others is not None:
-        raise group
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -217,12 +217,14 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF), job_name="orchestrator"):
             config = hydra_compose("config", overrides=list(overrides))
         values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise UsageError(f"{error.full_key} has no value: set {error.full_key}=...") from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UsageError(_one_line(str(error))) from error
     assert isinstance(values, dict)

@@ -65,3 +65,33 @@ def test_bad_input_is_exit_code_2_and_one_line(
     assert shown.err.count("\n") == 1
     assert told in shown.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("num_files", "told"),
+    [(0, "0 text files"), (5, "stage explore"), (None, "is no folder")],
+)
+def test_a_missing_empty_or_tiny_corpus_is_refused_before_anything_starts(
+    num_files: int | None,
+    told: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if num_files is not None:
+        (tmp_path / "corpus").mkdir()
+        for index in range(num_files):
+            (tmp_path / "corpus" / f"{index}.txt").write_text(f"a short text, number {index}")
+    corpus = tmp_path / "corpus"
+    assert main(["+campaign=linear_attn", "scale=tiny", "data=folder", f"data.source={corpus}"]) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("error: ")
+    assert shown.err.count("\n") == 1
+    assert told in shown.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_corpus_needs_its_source(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["+campaign=linear_attn", "scale=tiny", "data=folder"]) == 2
+    assert "data.source" in capsys.readouterr().err
