@@ -18,7 +18,7 @@ from orchestrator.cluster import Cluster
 from orchestrator.config import Settings
 from orchestrator.tracking import Tracker
 
-_CLOSE_S = 15.0
+_CLOSE_S = 10.0
 
 
 class Crew:
@@ -29,7 +29,7 @@ class Crew:
     """
 
     def __init__(self, settings: Settings, cluster: Cluster, spent: Sequence[Spend], folder: Path) -> None:
-        self._settings, self._cluster, self._folder = settings, cluster, folder
+        self._settings, self._folder = settings, folder
         self._started: list[Any] = []
         self._prefix = f"{settings.campaign.name}-{uuid.uuid4().hex[:8]}"
         limits = Limits(usd=settings.budget.usd, slot_hours=settings.budget.slot_hours)
@@ -67,14 +67,13 @@ class Crew:
     def end(self) -> None:
         """End them, and with the trial engine its trials.
 
-        In a Ray that goes on after us the engine is closed first: a killed actor's placement groups would stay until
-        the whole job ends.
+        The engine is closed before it is killed: a killed actor's placement groups would stay until the whole Ray job
+        ends, and its scratch folder for good.
         """
         if "tracker" in self.__dict__:
             self.tracker.close()
-        if not self._cluster.owned:
-            with contextlib.suppress(ray.exceptions.RayError):
-                ray.get(self.engine.close.remote(), timeout=_CLOSE_S)
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.get(self.engine.close.remote(), timeout=_CLOSE_S)
         for actor in reversed(self._started):
             ray.kill(actor)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -18,6 +18,9 @@ from orchestrator.estimate import estimate
 from orchestrator.population import BASELINE_ARM
 from orchestrator.result import Result
 from orchestrator.tracking import resolved_mode
+
+if TYPE_CHECKING:
+    from orchestrator.trial_engine import RunningTrial
 
 KILLED = (FailureKind.nonfinite, FailureKind.diverged, FailureKind.timeout, FailureKind.leak)
 _PLAIN_EVERY_S = 20.0
@@ -55,12 +58,13 @@ class Terminal:
         if line:
             self.console.print(f"{_clock(time.time() - campaign.started_at)}  {line}", markup=False)
 
-    def tick(self, campaign: Campaign, running: Sequence[Any]) -> None:
+    def tick(self, campaign: Campaign, running: Sequence[RunningTrial]) -> None:
         if self._live is not None:
             self._live.update(_progress(campaign, running))
         elif time.time() - self._last_plain > _PLAIN_EVERY_S:
             self._last_plain = time.time()
-            self.console.print(_summary(campaign, running), markup=False)
+            clock = _clock(time.time() - campaign.started_at)
+            self.console.print(f"{clock}  {' | '.join(_summary(campaign, running))}", markup=False)
 
     def ended(self, campaign: Campaign, result: Result) -> None:
         self.failed()
@@ -182,15 +186,13 @@ def _times(campaign: Campaign) -> str:
     return f"{_clock(time.time() - campaign.started_at)} elapsed, about {_clock(left)} left"
 
 
-def _summary(campaign: Campaign, running: Sequence[Any]) -> str:
+def _summary(campaign: Campaign, running: Sequence[RunningTrial]) -> Sequence[str]:
     counts = " ".join(f"{name} {count}" for name, count in _counts(campaign).items())
     slots = f"slots {len(running)}/{campaign.cluster.num_slots if campaign.cluster else 0}"
-    clock = _clock(time.time() - campaign.started_at)
-    in_flight = f"in flight {campaign.flow.num_open}"
-    return f"{clock}  {slots} {in_flight} {counts} | {_best(campaign)} | {_times(campaign)}"
+    return f"{slots} in flight {campaign.flow.num_open} {counts}", _best(campaign), _times(campaign)
 
 
-def _progress(campaign: Campaign, running: Sequence[Any]) -> Group:
+def _progress(campaign: Campaign, running: Sequence[RunningTrial]) -> Group:
     table = Table(box=None, padding=(0, 2), show_header=False)
     for trial in running:
         candidate = campaign.population.candidate(trial.trial_id.split("-")[0])
@@ -199,7 +201,7 @@ def _progress(campaign: Campaign, running: Sequence[Any]) -> Group:
         table.add_row(
             trial.stage, Text(_short(candidate.name if candidate else "", 44)), f"{trial.step}/{stage.steps}", loss
         )
-    return Group(Text(_summary(campaign, running)), table)
+    return Group(*(Text(line, no_wrap=True) for line in _summary(campaign, running)), table)
 
 
 def _leaderboard(result: Result) -> Table:
