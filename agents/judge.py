@@ -71,6 +71,7 @@ class Judge:
             fitness=score.value,
             loss=measured.loss,
             loss_term=score.loss_term,
+            benchmark=measured.benchmark,
             benchmark_term=score.benchmark_term,
             quality_term=score.quality_term,
             quality_source="measured",

@@ -55,6 +55,7 @@ class Refusal:
 
     account: str
     reason: str
+    final: bool = True  # False: it may fit once what is held has been settled for less
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,15 +80,16 @@ class BudgetLedger:
 
     def reserve(self, account: str, worst: Cost) -> Reservation | Refusal:
         """Hold the worst cost of something about to be done, or say which limit it would break."""
-        total = self.total()
-        for name, limit, used, asked in (
-            ("usd", self.limits.usd, total.usd, worst.usd),
-            ("slot_hours", self.limits.slot_hours, total.slot_hours, worst.slot_hours),
+        total, held_now = self.total(), self.held()
+        for name, limit, used, held, asked in (
+            ("usd", self.limits.usd, total.usd, held_now.usd, worst.usd),
+            ("slot_hours", self.limits.slot_hours, total.slot_hours, held_now.slot_hours, worst.slot_hours),
         ):
             if limit is not None and asked > 0 and used + asked > limit:
                 return Refusal(
                     account=account,
                     reason=f"{name}: {used:.4g} spent or held and {asked:.4g} asked for exceed the limit {limit:.4g}",
+                    final=used - held + asked > limit,
                 )
         return self._hold(account, worst)
 
@@ -100,8 +102,11 @@ class BudgetLedger:
 
     def total(self) -> Cost:
         """Everything settled and held: what counts against the limits."""
-        held = (reservation.worst for reservation in self._held.values())
-        return sum([*(spend.settled for spend in self._settled.values()), *held], Cost())
+        return sum((spend.settled for spend in self._settled.values()), self.held())
+
+    def held(self) -> Cost:
+        """Everything that is reserved and may still be settled for less; what an earlier process held will not be."""
+        return sum((reservation.worst for reservation in self._held.values()), Cost())
 
     def unanswered(self) -> tuple[Reservation, ...]:
         """Reservations that still wait for an answer, oldest first."""

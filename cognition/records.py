@@ -218,6 +218,7 @@ class Verdict:
     fitness: float | None  # None: no result, or not to be believed
     loss: float | None = None  # the figure judged (mean over seeds)
     loss_term: float | None = None  # sigmoid(slope * clipped relative gain)
+    benchmark: float | None = None  # mean probe accuracy judged, on the same seeds
     benchmark_term: float | None = None
     quality_term: float | None = None  # the LLM judge's score, or the measured quality where none judges
     quality_source: str = "measured"  # "measured" or "llm"

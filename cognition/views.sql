@@ -27,13 +27,13 @@ ORDER BY number, candidate_id;
 -- One row per judged candidate, best fitness first.
 CREATE OR REPLACE VIEW leaderboard AS
 WITH judged AS (
-    SELECT candidate_id, stage, fitness, loss, suspicious
+    SELECT candidate_id, stage, fitness, loss, benchmark, suspicious
     FROM verdicts
     WHERE isfinite(fitness)
     QUALIFY row_number() OVER (PARTITION BY candidate_id ORDER BY fitness DESC, stage) = 1
 ),
 trained AS (
-    SELECT candidate_id, stage, avg(benchmark) AS benchmark, count(*) AS num_trials
+    SELECT candidate_id, stage, count(*) AS num_trials
     FROM trials
     WHERE status = 'finished'
     GROUP BY candidate_id, stage
@@ -57,7 +57,7 @@ SELECT
     candidates.number,
     judged.fitness,
     judged.loss,
-    trained.benchmark,
+    judged.benchmark,
     examined.num_parameters,
     examined.flops_per_token,
     examined.state_bytes,

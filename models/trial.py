@@ -233,7 +233,7 @@ class TrialRun:
         except wire.PeerSilentError as error:
             raise TrialError(FailureKind.timeout, f"the deadline passed in {task!r}") from error
         except (SandboxError, wire.WireError) as error:
-            raise TrialError(FailureKind.child_died, f"{task!r} could not be started: {error}") from error
+            raise TrialError(FailureKind.worker_died, f"{task!r} could not be started: {error}") from error
         with child:
             with self._lock:
                 self._child = child

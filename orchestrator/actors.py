@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from models.trial import ExamJob, TrialJob
 from orchestrator.errors import UsageError
 
 _NICENESS = 10
+_SETTLE_POLL_S = 0.2
 _HOST_RETRIES = 2  # a dead worker is not the candidate's fault
 
 
@@ -101,14 +103,18 @@ class ExaminerActor:
         threading.Thread(target=self._server.start, daemon=True).start()  # warm by the time that the first job comes
 
     async def examine(self, job: ExamJob) -> Report:
+        from models.sandbox.parent import SandboxError
         from models.trial import examine
 
         async with self._one_at_a_time:
+            for _ in range(_HOST_RETRIES):
+                with contextlib.suppress(SandboxError):  # the fork server was lost, which says nothing of the candidate
+                    return await asyncio.to_thread(examine, job, self._server)
             return await asyncio.to_thread(examine, job, self._server)
 
 
 class LedgerActor:
-    """Hosts the one purse. Not restarted blindly: the campaign refills a new one from the store."""
+    """Hosts the one purse. When its process ends, so does the campaign: the next start refills it from the store."""
 
     def __init__(self, limits: Limits, spend: Sequence[Spend]) -> None:
         self._ledger = BudgetLedger(limits)
@@ -125,7 +131,10 @@ class LedgerActor:
 
 
 class TrialEngineActor:
-    """Hosts the trial engine: in an actor of its own, because Ray kills an actor's children with it."""
+    """Hosts the trial engine: in an actor of its own, because Ray kills an actor's children with it.
+
+    When its process ends, so does the campaign, cleanly: the same command goes on.
+    """
 
     def __init__(self, cpus_per_trial: float, max_trials: int) -> None:
         from orchestrator.pools import resources_of
@@ -166,9 +175,7 @@ class EngineRunner:
             data=self.data,
         )
         worst = Cost(slot_hours=job.stage.deadline_s / 3600)
-        reservation = await self.ledger.reserve.remote(f"{stage}/{candidate.arm}", worst)
-        if isinstance(reservation, Refusal):
-            raise BudgetReached(reservation.reason)
+        reservation = await self._reserve(f"{stage}/{candidate.arm}", worst)
         slot_s = 0.0
         for _ in range(1 + _HOST_RETRIES):
             trial: Trial = await self._run(job)
@@ -178,11 +185,21 @@ class EngineRunner:
         await self.ledger.settle.remote(reservation, Cost(slot_hours=slot_s / 3600))
         return trial
 
+    async def _reserve(self, account: str, worst: Cost) -> Reservation:
+        """Wait for trials under way to be settled where that may make room."""
+        while True:
+            answer: Reservation | Refusal = await self.ledger.reserve.remote(account, worst)
+            if isinstance(answer, Reservation):
+                return answer
+            if answer.final:
+                raise BudgetReached(f"budget reached, {answer.reason}: a larger one goes on from here")
+            await asyncio.sleep(_SETTLE_POLL_S)
+
     async def _run(self, job: TrialJob) -> Trial:
-        """The engine restarts when it dies, and its trials with it: ask again."""
+        """Ask again where the engine could not be reached for a moment."""
         while True:
             try:
                 trial: Trial = await self.engine.run.remote(job)
                 return trial
-            except (ray.exceptions.ActorUnavailableError, ray.exceptions.ActorDiedError):
+            except ray.exceptions.ActorUnavailableError:
                 await asyncio.sleep(1.0)

@@ -76,16 +76,23 @@ def context_of(
     spread = pooled_std(repeated) if repeated else None
     parents = [population.member(parent_id) for parent_id in candidate.parent_ids]
     siblings = [
-        member
+        _on_seeds(member, stage)
         for member in population.finished(horizon)
         if candidate.parent_ids and candidate.parent_ids[:1] == member.candidate.parent_ids[:1]
     ]
     return Context(
         stage=stage.name,
         noise=Noise(sigma=spread.std, dof=spread.dof) if spread and spread.std > 0 else None,
-        parents=tuple(parent for parent in parents if parent is not None),
+        parents=tuple(_on_seeds(parent, stage) for parent in parents if parent is not None),
         siblings=tuple(siblings),
         baseline=None if candidate.number == 0 else reference_of(population, stage),
+    )
+
+
+def _on_seeds(member: Member, stage: Stage) -> Member:
+    """The member with the trials that are paired with a candidate's: the stage's seeds, not the noise seeds."""
+    return dataclasses.replace(
+        member, trials=tuple(t for t in member.trials if t.stage == stage.name and t.seed in stage.seeds)
     )
 
 

@@ -38,12 +38,13 @@ from models.scale import Stage
 from models.slots import baseline_source
 from models.trial import ExamJob
 from orchestrator.briefing import brief_of, context_of, reference_of
-from orchestrator.cluster import Cluster, connect, disconnect
+from orchestrator.cluster import Cluster, check_address, connect, disconnect
 from orchestrator.config import Settings, compose, plain, settings_from
 from orchestrator.errors import UsageError
 from orchestrator.facts import facts_of
 from orchestrator.flow import Flow
 from orchestrator.population import BASELINE_ARM, EXPLAINED, Population
+from orchestrator.promotion import verified
 from orchestrator.repetition import duplicate_by_source, with_nearest
 from orchestrator.result import Result, View
 from orchestrator.run_folder import HEARTBEAT_S, RunFolder, fresh_path
@@ -98,6 +99,7 @@ class Campaign:
                 require_enough(corpus, stage, self.settings.data.seed)
         except ValueError as error:
             raise UsageError(str(error)) from error
+        check_address(self.settings.cluster)
         self.folder.claim(plain(self.settings), facts_of(self.settings, corpus.digest), self.started_at)
         try:
             self._open_store()
@@ -158,7 +160,7 @@ class Campaign:
             self.record(self._event(FINISHED, detail=str(self.settings.budget.candidates)))
         else:
             self.record(self._event(STOPPED, detail=self.stopped_by))
-        return self._result(spend=tuple(await self._crew.ledger.spent.remote()))
+        return self._result()
 
     async def _watch(self, main: asyncio.Future[None]) -> None:
         """Heartbeat, requests to stop and progress, twice a second."""
@@ -170,7 +172,7 @@ class Campaign:
                 next_beat = now + HEARTBEAT_S
             if self.folder.asked_to_stop:
                 self._stop(main, "stop request")
-            running = await self._crew.engine.running.remote()
+            running = await self._crew.running()
             for view in self.views:
                 view.tick(self, running)
             await asyncio.sleep(_TICK_S)
@@ -285,7 +287,9 @@ class Campaign:
         self.record(*(dataclasses.replace(claim, created_at=time.time()) for claim in new))
 
     async def _train(self, candidate: Candidate, stage: Stage, seeds: Sequence[int]) -> tuple[Trial, ...]:
-        return tuple(await asyncio.gather(*(self._train_once(candidate, stage, seed) for seed in seeds)))
+        async with asyncio.TaskGroup() as trials:
+            tasks = [trials.create_task(self._train_once(candidate, stage, seed)) for seed in seeds]
+        return tuple(task.result() for task in tasks)
 
     async def _train_once(self, candidate: Candidate, stage: Stage, seed: int) -> Trial:
         done = self.population.trial(candidate.candidate_id, stage.name, seed)
@@ -295,7 +299,7 @@ class Campaign:
         self._intend(f"train/{trial_id_of(candidate.candidate_id, stage.name, seed)}")
         trial: Trial
         (trial,) = await self._answer(self._crew.engineer.train.remote(candidate, stage.name, (seed,)))
-        curve = await self._answer(self._crew.engine.curve.remote(trial.trial_id))
+        curve = await self._crew.curve(trial.trial_id)
         self.record(trial, *curve)
         self._crew.tracker.trial(candidate, trial, curve)
         return trial
@@ -341,10 +345,9 @@ class Campaign:
     def finished(self) -> bool:
         """The end was recorded for a budget at least as large, and no row behind it was lost since."""
         ends = [int(event.detail) for event in self.population.events if event.kind == FINISHED]
-        closed = self.population.closed(self.may_repair)
-        return (
-            bool(ends) and max(ends) >= self.settings.budget.candidates and closed.issuperset(range(self.num_numbers))
-        )
+        nothing_left = self.population.closed(self.may_repair).issuperset(range(self.num_numbers))
+        done = verified(self.population, self._stage(VERIFY), self.settings.campaign.verify_best)
+        return bool(ends) and max(ends) >= self.settings.budget.candidates and nothing_left and done
 
     def record(self, *records: Record) -> None:
         """One durable commit; then everybody knows."""
@@ -381,8 +384,9 @@ class Campaign:
     def _result(self, *, spend: tuple[Spend, ...] = (), resumed_finished: bool = False) -> Result:
         return Result(
             folder=self.folder.path,
-            members=tuple(self.population.finished()),
+            members=tuple(self.population.judged()),
             claims=tuple(self.population.claims),
+            set_aside=self.set_aside,
             spend=spend or self.population.spent(),
             elapsed_s=time.time() - self.started_at,
             stopped_by=self.stopped_by,

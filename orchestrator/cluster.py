@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 from dataclasses import dataclass
@@ -33,11 +34,9 @@ def connect(settings: ClusterSettings, namespace: str) -> Cluster:
 
     if ray.is_initialized():  # a notebook or a test that has its own Ray
         return _described("the Ray of this process", settings, owned=False)
-    address = settings.address or os.environ.get("RAY_ADDRESS") or "local"
+    address = _address(settings)
     private = address == "local"
     own: dict[str, Any] = {"include_dashboard": False, "num_cpus": _cpus(settings)} if private else {}
-    if not private:
-        _probe(address, settings.connect_timeout_s)
     try:
         ray.init(address=address, namespace=namespace, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RuntimeError, TimeoutError) as error:
@@ -54,12 +53,17 @@ def disconnect(cluster: Cluster) -> None:
         ray.shutdown()
 
 
-def end(*actors: Any) -> None:
-    """End our actors, and with the trial engine its trials."""
+def check_address(settings: ClusterSettings) -> None:
+    """Raise UsageError at once where Ray itself would retry an address for minutes."""
     import ray
 
-    for actor in actors:
-        ray.kill(actor)
+    address = _address(settings)
+    if address != "local" and not ray.is_initialized():
+        _probe(address, settings.connect_timeout_s)
+
+
+def _address(settings: ClusterSettings) -> str:
+    return settings.address or os.environ.get("RAY_ADDRESS") or "local"
 
 
 def _described(where: str, settings: ClusterSettings, *, owned: bool) -> Cluster:
@@ -90,11 +94,10 @@ def _cpus(settings: ClusterSettings) -> int | None:
     """CPUs of a private Ray: what the slots need, or None for all there are."""
     if settings.slots is None:
         return None
-    return max(1, round(settings.slots * settings.cpus_per_trial))
+    return max(1, math.ceil(settings.slots * settings.cpus_per_trial))
 
 
 def _probe(address: str, timeout_s: float) -> None:
-    """Fail at once where Ray itself would retry for minutes."""
     target = address.removeprefix("ray://")
     if target == "auto":
         return

@@ -316,7 +316,8 @@ def _suggest(name: str, known: Mapping[str, Any]) -> str:
 
 def _one_line(message: str) -> str:
     lines = [line.strip() for line in message.split("Config search path")[0].splitlines()]
-    kept = [line for line in lines if line and not line.startswith(("full_key:", "object_type=", "See https"))]
+    noise = ("full_key:", "object_type=", "See https", "To append to your config")
+    kept = [line for line in lines if line and not line.startswith(noise)]
     return " ".join(kept).replace("In 'config': ", "")
 
 

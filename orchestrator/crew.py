@@ -8,17 +8,23 @@ import uuid
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
 from agents.ledger import Limits, Spend
+from cognition.records import Metric
 from orchestrator import actors
 from orchestrator.cluster import Cluster
 from orchestrator.config import Settings
+from orchestrator.errors import UsageError
 from orchestrator.tracking import Tracker
 
+if TYPE_CHECKING:
+    from orchestrator.trial_engine import RunningTrial
+
 _CLOSE_S = 10.0
+_GONE = "the process of one of the campaign's actors ended and cannot be restarted"
 
 
 class Crew:
@@ -34,7 +40,7 @@ class Crew:
         self._prefix = f"{settings.campaign.name}-{uuid.uuid4().hex[:8]}"
         limits = Limits(usd=settings.budget.usd, slot_hours=settings.budget.slot_hours)
         self.engine = self._host(
-            "engine", actors.TrialEngineActor, settings.cluster.cpus_per_trial, cluster.num_slots, retries=0
+            "engine", actors.TrialEngineActor, settings.cluster.cpus_per_trial, cluster.num_slots, restarts=0, retries=0
         )
         self.examiner = self._host("examiner", actors.ExaminerActor)
         self.ledger = self._host("ledger", actors.LedgerActor, limits, tuple(spent), restarts=0, retries=0)
@@ -64,6 +70,22 @@ class Crew:
     def tracker(self) -> Tracker:
         return Tracker.start(self._settings.tracking, self._folder)
 
+    async def running(self) -> Sequence[RunningTrial]:
+        """The trials that hold a slot; none while the engine is being restarted."""
+        try:
+            running: Sequence[RunningTrial] = await self.engine.running.remote()
+        except ray.exceptions.RayError:
+            return ()
+        return running
+
+    async def curve(self, trial_id: str) -> Sequence[Metric]:
+        """A finished trial's curve; empty where it was lost with its engine."""
+        try:
+            curve: Sequence[Metric] = await self.engine.curve.remote(trial_id)
+        except ray.exceptions.RayError:
+            return ()
+        return curve
+
     def end(self) -> None:
         """End them, and with the trial engine its trials.
 
@@ -90,9 +112,23 @@ class Crew:
 
 
 async def answer(call: Any) -> Any:
-    """Await an actor's answer; who stops waiting takes the question back."""
+    """Await an actor's answer; who stops waiting takes the question back.
+
+    Raises:
+        UsageError: the actor says so, or its process is gone for good.
+    """
     try:
         return await call
     except asyncio.CancelledError:
-        ray.cancel(call)
+        if ray.is_initialized():
+            ray.cancel(call)
         raise
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, UsageError):
+            raise cause from None
+        if isinstance(cause, ray.exceptions.RayActorError):
+            raise UsageError(_GONE) from error
+        raise
+    except ray.exceptions.RayActorError as error:
+        raise UsageError(_GONE) from error

@@ -10,7 +10,7 @@ import asyncio
 
 from cognition.records import Candidate, Report
 from orchestrator.campaign import Campaign
-from orchestrator.promotion import best_baseline, claims_of, climbers
+from orchestrator.promotion import claims_of, contenders
 
 
 async def research(campaign: Campaign) -> None:
@@ -48,11 +48,11 @@ async def invent(campaign: Campaign, number: int) -> tuple[Candidate, Report]:
 
 async def verify(campaign: Campaign) -> None:
     """Retrain the best larger, on fresh seeds, measured on held-out data, beside the best baseline."""
-    members = campaign.population.finished()
-    rival = best_baseline(members)
-    best = climbers(members, campaign.settings.campaign.verify_best)
+    rival, best = contenders(campaign.population.finished(), campaign.settings.campaign.verify_best)
     if rival is None or not best:
         return
-    trials = await asyncio.gather(*(campaign.verify(member.candidate) for member in (rival, *best)))
-    for member, verified in zip(best, trials[1:], strict=True):
-        campaign.claim(*claims_of(member, verified, rival, trials[0]))
+    async with asyncio.TaskGroup() as trials:
+        baseline = trials.create_task(campaign.verify(rival.candidate))
+        verified = [trials.create_task(campaign.verify(member.candidate)) for member in best]
+    for member, outcome in zip(best, verified, strict=True):
+        campaign.claim(*claims_of(member, outcome.result(), rival, baseline.result()))

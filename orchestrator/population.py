@@ -140,6 +140,11 @@ class Population:
                 members.append(member)
         return sorted(members, key=lambda member: member.candidate.number)
 
+    def judged(self) -> Sequence[Member]:
+        """Members with a verdict by number, explained or not."""
+        members = [self.member(candidate_id) for candidate_id in self._verdicts]
+        return sorted((m for m in members if m is not None), key=lambda member: member.candidate.number)
+
     def closed(self, may_repair: Callable[[Report], bool]) -> set[int]:
         """Numbers to which nothing more happens: judged and explained, or refused without a repair left."""
         closed = set()

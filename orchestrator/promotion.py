@@ -8,7 +8,8 @@ from statistics import fmean, stdev
 from agents.brief import Member
 from cognition.records import Claim, Trial
 from cognition.statistics import paired_difference
-from orchestrator.population import BASELINE_ARM
+from models.scale import Stage
+from orchestrator.population import BASELINE_ARM, Population
 
 
 def exploration_loss(member: Member) -> float | None:
@@ -31,6 +32,12 @@ def climbers(members: Sequence[Member], num: int) -> Sequence[Member]:
     ]
     ranked = sorted(scored, key=lambda pair: (-pair[0], pair[1].candidate.number))
     return [member for _, member in ranked[:num]]
+
+
+def contenders(members: Sequence[Member], num: int) -> tuple[Member | None, Sequence[Member]]:
+    """The best baseline and those who climb beside it; nobody climbs without a baseline to beat."""
+    rival = best_baseline(members)
+    return (rival, climbers(members, num)) if rival is not None else (None, ())
 
 
 def claims_of(
@@ -62,3 +69,25 @@ def claims_of(
             created_at=now,
         ),
     )
+
+
+def verified(population: Population, stage: Stage, num: int) -> bool:
+    """Every trial that verification asks for is in the store, and every claim that these trials allow."""
+    rival, best = contenders(population.finished(), num)
+    if rival is None or not best:
+        return True
+    trials = {
+        member.candidate.candidate_id: [
+            population.trial(member.candidate.candidate_id, stage.name, s) for s in stage.seeds
+        ]
+        for member in (rival, *best)
+    }
+    if any(trial is None for found in trials.values() for trial in found):
+        return False
+    claimed = {claim.candidate_id for claim in population.claims if claim.stage == stage.name}
+    rivals = [trial for trial in trials[rival.candidate.candidate_id] if trial is not None]
+    for member in best:
+        own = [trial for trial in trials[member.candidate.candidate_id] if trial is not None]
+        if claims_of(member, own, rival, rivals) and member.candidate.candidate_id not in claimed:
+            return False
+    return True

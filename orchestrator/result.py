@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from agents.brief import Member
 from agents.ledger import Spend
+from cognition.manifest import SetAside
 from cognition.records import Claim, Record
 
 if TYPE_CHECKING:
@@ -41,3 +42,4 @@ class Result:
     elapsed_s: float
     stopped_by: str | None = None
     resumed_finished: bool = False
+    set_aside: tuple[SetAside, ...] = ()  # damaged fragments: their rows were lost and, where they matter, made again

@@ -27,6 +27,7 @@ STOP = "stop.request"
 LINEAGE = "lineage"
 HEARTBEAT_S = 5.0
 STALE_AFTER_S = 60.0
+_SHOWN_DIFFERENCES = 4
 
 # What may change between two starts of the same campaign; everything else is the campaign's identity.
 MAY_CHANGE = ("run", "budget", "cluster", "tracking")
@@ -90,7 +91,7 @@ class RunFolder:
             if differences:
                 self.release()
                 raise UsageError(
-                    f"{self.path} was made with another configuration: {'; '.join(differences)}. "
+                    f"{self.path} was made with another configuration: {_some(differences)}. "
                     "Use the same values, or run.name=OTHER, or run.fresh=true"
                 )
         (self.path / STOP).unlink(missing_ok=True)
@@ -224,6 +225,11 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for key in sorted(flat_old.keys() | flat_new.keys())
         if key.split(".")[0] not in MAY_CHANGE and flat_old.get(key) != flat_new.get(key)
     ]
+
+
+def _some(differences: list[str]) -> str:
+    more = len(differences) - _SHOWN_DIFFERENCES
+    return "; ".join(differences[:_SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _flatten(values: Any, prefix: str = "") -> dict[str, Any]:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from agents.brief import Member
 from cognition.records import Candidate, Claim, FailureKind, Record, Report, Trial, Verdict
-from orchestrator.campaign import EXPLORE, VERIFY, Campaign
+from orchestrator.campaign import VERIFY, Campaign
 from orchestrator.estimate import estimate
 from orchestrator.population import BASELINE_ARM
 from orchestrator.result import Result
@@ -44,11 +44,6 @@ class Terminal:
     def started(self, campaign: Campaign) -> None:
         for name, text in _choices(campaign):
             self.console.print(f"{name:<12}{text}", markup=False)
-        for fragment in campaign.set_aside:
-            self.console.print(
-                f"set aside   damaged fragment {fragment.file} ({fragment.reason}): its rows are made again",
-                markup=False,
-            )
         if self.console.is_terminal:
             self._live = Live(Text("starting"), console=self.console, refresh_per_second=4, transient=True)
             self._live.start()
@@ -84,6 +79,8 @@ def show_result(console: Console, result: Result, num_candidates: int) -> None:
             "A larger budget.candidates extends it, run.fresh=true starts another.",
             markup=False,
         )
+    for fragment in result.set_aside:
+        console.print(f"set aside   damaged fragment {fragment.file} ({fragment.reason})", markup=False)
     console.print(_leaderboard(result))
     if result.claims:
         console.print(_claims(result))
@@ -218,10 +215,9 @@ def _leaderboard(result: Result) -> Table:
 
 
 def _cells(member: Member) -> Sequence[str | Text]:
-    trials = [t for t in member.trials if t.stage == EXPLORE and t.succeeded]
-    recall = next((f"{t.benchmark:.2f}" for t in trials if t.benchmark is not None), "-")
     report, verdict = member.report, member.verdict
     assert verdict is not None
+    recall = f"{verdict.benchmark:.2f}" if verdict.benchmark is not None else "-"
     return (
         str(member.candidate.number),
         Text(_short(member.candidate.name, 48)),
@@ -263,7 +259,8 @@ def _answer(best: Claim, result: Result) -> str:
     return (
         f"\nBest verified: candidate {candidate.number} ({_short(candidate.name)}), held-out loss "
         f"{_spread(best.mean_loss, best.std_loss)} over {best.num_seeds} seeds; difference to the best baseline "
-        f"{_short(baseline.name)}: {_interval(best)} nats per token{doubt}."
+        f"{_short(baseline.name)}: {_interval(best)} nats per token{doubt}. "
+        f"It is the best of {len(result.claims)} verified; the interval is not widened for that choice."
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 from cognition.records import FailureKind, Property, Report, ReportKind
 from models.sandbox import wire
-from models.sandbox.parent import Child, ForkServer
+from models.sandbox.parent import Child, ForkServer, SandboxError
 from models.sandbox.sealed import TrialError, expect, talking
 from models.sandbox.wire import Json, Message
 from models.scale import ModelSize
@@ -88,6 +88,8 @@ def examine(job: ExamJob, server: ForkServer) -> Report:
         with talking(spawn, "examine", told) as child:
             found = _findings(expect(child, "examined"))
     except TrialError as error:
+        if error.kind is FailureKind.worker_died:
+            raise SandboxError(error.detail) from error
         timed_out = error.kind is FailureKind.timeout
         return report(ReportKind.timeout if timed_out else ReportKind.crashed, error.detail)
     failed = next((item for item in found.properties if not item.passed), None)

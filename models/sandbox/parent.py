@@ -49,6 +49,11 @@ class Ended:
     signal: int | None = None
     log: str = ""  # the last of what it printed: untrusted text
 
+    @property
+    def with_server(self) -> bool:
+        """The fork server went down with it, which may not be the child's doing."""
+        return self.code is None and self.signal is None
+
     def describe(self) -> str:
         """One line for a failure's detail, with what the child printed last."""
         if self.signal is not None:

@@ -104,7 +104,9 @@ def talking(spawn: Spawn, task: str, body: Mapping[str, Json]) -> Iterator[Child
         except wire.PeerSilentError as error:
             raise TrialError(FailureKind.timeout, f"the deadline passed in {task!r}") from error
         except wire.PeerGoneError as error:
-            raise TrialError(FailureKind.child_died, f"{task}: {child.kill().describe()}") from error
+            ended = child.kill()
+            kind = FailureKind.worker_died if ended.with_server else FailureKind.child_died
+            raise TrialError(kind, f"{task}: {ended.describe()}") from error
         except wire.WireError as error:
             raise TrialError(FailureKind.error, f"{task}: the child broke the protocol: {error}") from error
 

@@ -78,7 +78,12 @@ def make_trial(
 
 def make_verdict(candidate: Candidate, fitness: float | None, *, loss: float | None = 2.5) -> Verdict:
     return Verdict(
-        candidate_id=candidate.candidate_id, number=candidate.number, stage="explore", fitness=fitness, loss=loss
+        candidate_id=candidate.candidate_id,
+        number=candidate.number,
+        stage="explore",
+        fitness=fitness,
+        loss=loss,
+        benchmark=None if loss is None else 0.5,
     )
 
 

@@ -25,7 +25,7 @@ FROZEN = {
     "train_loss DOUBLE?, num_parameters BIGINT?, ffn_width BIGINT?, steps BIGINT, tokens BIGINT, train_s DOUBLE, "
     "slot_s DOUBLE, queued_at DOUBLE, started_at DOUBLE, first_step_at DOUBLE, finished_at DOUBLE, worker VARCHAR",
     "verdicts": "candidate_id VARCHAR, number BIGINT, stage VARCHAR, fitness DOUBLE?, loss DOUBLE?, loss_term DOUBLE?, "
-    "benchmark_term DOUBLE?, quality_term DOUBLE?, quality_source VARCHAR, cost_quality DOUBLE?, "
+    "benchmark DOUBLE?, benchmark_term DOUBLE?, quality_term DOUBLE?, quality_source VARCHAR, cost_quality DOUBLE?, "
     "state_quality DOUBLE?, novelty_quality DOUBLE?, loss_weight DOUBLE, benchmark_weight DOUBLE, "
     "quality_weight DOUBLE, suspicious BOOLEAN, reason VARCHAR, created_at DOUBLE",
     "insights": "insight_id VARCHAR, candidate_id VARCHAR, number BIGINT, claim VARCHAR, slot VARCHAR, stage VARCHAR, "

@@ -193,12 +193,29 @@ def test_damaged_fragments_are_named_and_what_they_held_is_made_again(finished: 
     assert {claim.candidate_id for claim in result.claims} >= {claim.candidate_id for claim in finished.claims}
 
 
-def test_a_spent_budget_stops_cleanly_and_a_larger_one_goes_on(ray_here: None, tmp_path: Path) -> None:
-    result = run(tmp_path / "poor", "tracking=none", "budget.slot_hours=0.02", "budget.candidates=1")
+def test_lost_verification_is_done_again_and_the_damage_is_told(
+    finished: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "unverified"
+    shutil.copytree(finished.folder, folder)
+    for fragment in (folder / "lineage" / "claims").glob("*.parquet"):
+        fragment.write_bytes(fragment.read_bytes()[:40])
+    assert command.main([*overrides_for(folder), "tracking=none"]) == 0
+    printed = capsys.readouterr().out
+    assert "set aside" in printed
+    claims = {(claim.candidate_id, claim.difference) for claim in Reader(folder).rows(Claim)}
+    assert claims == {(claim.candidate_id, claim.difference) for claim in finished.claims}
+
+
+def test_a_tight_budget_waits_for_what_is_held_and_stops_in_one_line(ray_here: None, tmp_path: Path) -> None:
+    # 0.01 h is 36 s: one worst case (30 s) fits at a time, while trials really take a second
+    result = run(tmp_path / "poor", "tracking=none", "budget.slot_hours=0.01", "budget.candidates=40")
     assert result.stopped_by is not None
-    assert "slot_hours" in result.stopped_by
-    kinds = [event.kind for event in Reader(tmp_path / "poor").rows(Event)]
-    assert kinds[-1] == "campaign_stopped"
+    assert result.stopped_by.startswith("budget reached, slot_hours")
+    assert "\n" not in result.stopped_by
+    assert len(Reader(tmp_path / "poor").rows(Trial)) >= 3
+    assert sum(spend.settled.slot_hours for spend in result.spend) <= 0.01
+    assert Reader(tmp_path / "poor").rows(Event)[-1].kind == "campaign_stopped"
 
 
 def test_a_broken_wandb_never_touches_a_trial(ray_here: None, tmp_path: Path) -> None:
@@ -299,6 +316,25 @@ def test_five_sigkills_lose_nothing_and_repeat_nothing(finished: Result, tmp_pat
         assert isinstance(event, Event)
         if event.subject in ended:
             assert event.created_at < ended[event.subject], "a finished trial was asked for again"
+
+
+def test_a_lost_engine_or_fork_server_is_one_line_or_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "lost"
+    process = start(folder)
+    wait_for(process, lambda: len(rows(folder, Trial)) >= 2)
+    for server in [p for p in descendants(process) if "models.sandbox.server" in " ".join(p.cmdline())][:1]:
+        server.kill()  # not the candidate's fault: its trial or examination is done again
+    wait_for(process, lambda: len(rows(folder, Trial)) >= 6)
+    lost = [trial for trial in rows(folder, Trial) if isinstance(trial, Trial) and not trial.succeeded]
+    assert not lost
+    for engine in [p for p in descendants(process) if p.name() == "ray::TrialEngineActor"]:
+        engine.kill()
+    assert process.wait(timeout=90) == 0
+    told = process.communicate()[1]
+    assert "Traceback" not in told
+    events = [event for event in rows(folder, Event) if isinstance(event, Event)]
+    assert events[-1].kind == "campaign_stopped"
+    assert "process of one of the campaign's actors ended" in events[-1].detail
 
 
 def test_sigterm_is_a_clean_stop_and_a_second_driver_is_refused(tmp_path: Path) -> None:
