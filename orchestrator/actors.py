@@ -126,9 +126,6 @@ class LedgerActor:
     async def settle(self, reservation: Reservation, actual: Cost) -> None:
         self._ledger.settle(reservation, actual)
 
-    async def spent(self) -> tuple[Spend, ...]:
-        return self._ledger.spent()
-
 
 class TrialEngineActor:
     """Hosts the trial engine: in an actor of its own, because Ray kills an actor's children with it.

@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from agents.brief import Brief
-from agents.ledger import Spend
 from cognition.manifest import SetAside
 from cognition.reader import Reader
 from cognition.records import (
@@ -381,13 +380,13 @@ class Campaign:
     def _event(self, kind: str, subject: str = "", detail: str = "") -> Event:
         return Event(event_id=uuid.uuid4().hex, kind=kind, subject=subject, detail=detail, created_at=time.time())
 
-    def _result(self, *, spend: tuple[Spend, ...] = (), resumed_finished: bool = False) -> Result:
+    def _result(self, *, resumed_finished: bool = False) -> Result:
         return Result(
             folder=self.folder.path,
             members=tuple(self.population.judged()),
             claims=tuple(self.population.claims),
             set_aside=self.set_aside,
-            spend=spend or self.population.spent(),
+            spend=self.population.spent(),
             elapsed_s=time.time() - self.started_at,
             stopped_by=self.stopped_by,
             resumed_finished=resumed_finished,
