@@ -75,6 +75,13 @@ class FailureKind(StrEnum):
     leak = "leak"  # the sealed evaluation's prefix audit disagreed with the full sequence
     timeout = "timeout"  # past the trial's deadline
     child_died = "child_died"  # the jailed child ended without a result
+    memory = "memory"  # the child's process tree grew beyond its cap
+    processes = "processes"  # it started more processes than it may
+    disk = "disk"  # it filled its scratch folder
+    slow = "slow"  # a step takes far longer than the baseline's
+    no_progress = "no_progress"  # the loss does not leave where it started
+    too_good = "too_good"  # a training loss that no honest model reaches
+    silent = "silent"  # no word from the child for far longer than a step takes
     worker_died = "worker_died"  # the Ray worker that hosted the trial ended
     cancelled = "cancelled"
 
