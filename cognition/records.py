@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import tokenize
 from dataclasses import dataclass
 from enum import StrEnum
@@ -162,6 +163,19 @@ class Metric:
     learning_rate: float
     tokens: int  # trained so far
     elapsed_s: float  # since the trial started
+    peak_bytes: int | None = None  # the training child's largest memory so far: resident, or allocated on its GPU
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """What the reference baseline needed at a stage: the yardstick by which a trial under way is judged anomalous."""
+
+    step_s: float  # seconds per training step, median
+    losses: tuple[tuple[int, float], ...] = ()  # (step, training loss): the lowest of its trials at each point
+
+    def __post_init__(self) -> None:
+        if not 0 < self.step_s < math.inf:
+            raise ValueError(f"pace.step_s is {self.step_s}; give the seconds of a step, above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from itertools import combinations
@@ -13,8 +14,9 @@ import yaml
 SCALE_FOLDER = Path(__file__).resolve().parents[1] / "conf" / "scale"
 SPLITS = ("validation", "heldout")
 PROBES = ("mqar",)
+TEXT, CANARY = "text", "canary"  # the tasks of every stage, beside its probes
 
-RecordT = TypeVar("RecordT", "ModelSize", "ProbeSpec", "Stage")
+RecordT = TypeVar("RecordT", "ModelSize", "ProbeSpec", "CanarySpec", "Stage")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,39 @@ class ProbeSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CanarySpec:
+    """The leak canary's short training on uniform tokens, and on how many fresh windows it is judged; models.canary."""
+
+    alphabet: int  # tokens drawn from; ln(alphabet) nats is the bound
+    length: int  # tokens in a sequence
+    steps: int
+    batch_size: int
+    learning_rate: float
+    eval_windows: int
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "alphabet", "length", "steps", "batch_size", "learning_rate", "eval_windows")
+        if self.alphabet < 2 or self.eval_windows < 2 or self.length < 2:
+            raise ValueError(
+                f"canary: alphabet {self.alphabet}, eval_windows {self.eval_windows}, length {self.length}; "
+                "each has to be 2 or more"
+            )
+
+    @property
+    def bound_nats(self) -> float:
+        """The lowest loss that honesty allows, in expectation."""
+        return math.log(self.alphabet)
+
+    @property
+    def warmup_steps(self) -> int:
+        return max(1, self.steps // 10)
+
+    @property
+    def report_every(self) -> int:
+        return max(1, self.steps // 4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """One rung of evidence: a model size, how long it trains, and what is measured afterwards."""
 
@@ -96,6 +131,7 @@ class Stage:
     deadline_s: float  # for the whole trial, probes and evaluation included
     expected_s: float  # what a trial takes, as measured; campaigns estimate from it until they know better
     probes: tuple[ProbeSpec, ...]
+    canary: CanarySpec
     seeds: tuple[int, ...]
 
     def __post_init__(self) -> None:
@@ -121,6 +157,19 @@ class Stage:
                     f"stage {self.name}: probe {probe.name} uses {probe.vocab_size} tokens, the model has "
                     f"{self.size.vocab_size}: lower num_keys"
                 )
+        if self.canary.alphabet > self.size.vocab_size:
+            raise ValueError(
+                f"stage {self.name}: canary.alphabet is {self.canary.alphabet}, the model has {self.size.vocab_size} "
+                "tokens: lower it"
+            )
+
+    def plan(self, task: str) -> Stage | ProbeSpec | CanarySpec:
+        """How long and at what rate a task of this stage trains: the text (the stage itself), the canary or a probe."""
+        plans: dict[str, Stage | ProbeSpec | CanarySpec] = {TEXT: self, CANARY: self.canary}
+        plans.update({probe.name: probe for probe in self.probes})
+        if task not in plans:
+            raise ValueError(f"stage {self.name} has no task {task!r}; it has {', '.join(plans)}")
+        return plans[task]
 
     @property
     def tokens(self) -> int:
@@ -182,6 +231,7 @@ def _stage(name: str, entry: Any) -> Stage:
     values["probes"] = tuple(
         _record(ProbeSpec, f"{where}.probes.{probe}", probes[probe], name=str(probe)) for probe in probes
     )
+    values["canary"] = _record(CanarySpec, f"{where}.canary", values.get("canary"))
     values["seeds"] = tuple(values.get("seeds") or ())
     return _record(Stage, where, values, name=str(name))
 
@@ -205,7 +255,7 @@ def _require_keys(where: str, mapping: Mapping[str, Any], expected: set[str]) ->
         raise ValueError(f"{where} has unknown {', '.join(sorted(unknown))}; it takes {', '.join(sorted(expected))}")
 
 
-def _require_positive(record: ModelSize | ProbeSpec | Stage, *names: str) -> None:
+def _require_positive(record: ModelSize | ProbeSpec | CanarySpec | Stage, *names: str) -> None:
     for name in names:
         value = getattr(record, name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:

@@ -10,24 +10,25 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
-from cognition.records import FailureKind, Metric, Score, Trial, TrialStatus
-from models import probes
+from cognition.records import FailureKind, Metric, Pace, Score, Trial, TrialStatus
+from models import canary, probes
+from models.anomalies import AnomalyLimits, anomaly, silence_s
 from models.data import Batch, DataSpec, load_corpus, windows
+from models.evaluator import TokenScores
 from models.sandbox import wire
 from models.sandbox.exam import ExamJob, examine, source_problem
 from models.sandbox.parent import Child, ForkServer, SandboxError, lent
 from models.sandbox.sealed import Sealed, Subject, TrialError, commitment, evaluate, expect, talking
 from models.sandbox.wire import Array, Json, Message
-from models.scale import Stage
+from models.scale import CANARY, TEXT, Stage
 from models.slots import slot_named
 
 __all__ = ["ExamJob", "TrialJob", "TrialRun", "examine"]
 
-TEXT = "text"
 _STATE_SLACK_BYTES = 64 << 20  # buffers, beside the parameters that the budget bounds
 
 
@@ -43,6 +44,8 @@ class TrialJob:
     seed: int
     data: DataSpec
     device: str = "cpu"
+    pace: Pace | None = None  # the reference baseline's, once it is known
+    anomalies: AnomalyLimits = field(default_factory=AnomalyLimits)
 
     def __post_init__(self) -> None:
         slot_named(self.slot)
@@ -58,6 +61,8 @@ class _Progress:
     first_step_at: float = 0.0
     last_step_at: float = 0.0
     sealed_since: float = 0.0
+    canary: TokenScores | None = None
+    curve: list[Metric] = field(default_factory=list)  # of the text
     weights: dict[str, dict[str, Array]] = field(default_factory=dict)
 
 
@@ -121,18 +126,13 @@ class TrialRun:
         try:
             if problem := source_problem(self._job.source):
                 raise TrialError(FailureKind.error, problem)
-            yield from self._train()
+            yield from self._canary()
+            yield from self._train((TEXT, *(spec.name for spec in self._job.stage.probes)))
             self._progress.sealed_since = time.time()
-            sealed = evaluate(
-                self._subject(),
-                self._progress.weights,
-                {TEXT: text} | self._probe_sets(),
-                self._spawn,
-                audit_positions=self._job.stage.audit_positions,
-                salt=self._job.trial_id,
-            )
+            sealed = self._evaluate({TEXT: text} | self._probe_sets(), self._job.stage.audit_positions)
         except TrialError as error:
-            status, failure, detail = self._ending or (TrialStatus.failed, error.kind, error.detail)
+            status = TrialStatus.stopped if error.stopped else TrialStatus.failed
+            status, failure, detail = self._ending or (status, error.kind, error.detail)
             return self._trial_of(status, failure=failure, detail=detail)
         return self._trial_of(TrialStatus.finished, sealed=sealed)
 
@@ -150,7 +150,34 @@ class TrialRun:
             for spec in self._job.stage.probes
         }
 
-    def _train(self) -> Generator[Metric, None, None]:
+    def _evaluate(self, eval_sets: Mapping[str, Batch], audit_positions: int) -> Sealed:
+        return evaluate(
+            self._subject(),
+            self._progress.weights,
+            eval_sets,
+            self._spawn,
+            audit_positions=audit_positions,
+            salt=self._job.trial_id,
+        )
+
+    def _canary(self) -> Generator[Metric, None, None]:
+        """First of all, since it is short: who predicts what nobody can has seen the future. Leaves its score."""
+        spec = self._job.stage.canary
+        last: Metric | None = None
+        for last in self._train((CANARY,)):
+            yield last
+        weights = self._progress.weights[CANARY]
+        windows = canary.eval_set(spec, commitment(self._job.trial_id, CANARY, weights))
+        score = self._evaluate({CANARY: windows}, audit_positions=0).scores[CANARY]
+        self._progress.canary = score
+        self._progress.weights.clear()
+        found = canary.caught(spec, score.loss, score.stderr)
+        if found is None and last is not None:  # a leak that evaluation mode hides is one all the same
+            found = canary.caught(spec, last.loss, canary.training_error(spec))
+        if found is not None:
+            raise TrialError(FailureKind.leak, f"canary: {found}")
+
+    def _train(self, tasks: Sequence[str]) -> Generator[Metric, None, None]:
         job = self._job
         told: dict[str, Json] = {
             "source": job.source,
@@ -158,31 +185,30 @@ class TrialRun:
             "stage": asdict(job.stage),
             "seed": job.seed,
             "device": job.device,
+            "tasks": [*tasks],
         }
         with (
             lent(load_corpus(job.data).train) as fd,
             talking(lambda task, body: self._spawn(task, body, (fd,)), "train", told) as child,
         ):
             target = expect(child, "prepared").integer("target_parameters", low=1)
-            for task, steps, tokens_per_step in self._tasks():
+            for task in tasks:
                 _require_task(expect(child, "begun"), task)
-                if task == TEXT:
+                if not self._progress.first_step_at:
                     self._progress.first_step_at = time.time()
-                yield from self._follow(child, task, steps, tokens_per_step, self._state_limit(target))
+                yield from self._follow(child, task, self._state_limit(target))
 
-    def _follow(
-        self, child: Child, task: str, steps: int, tokens_per_step: int, max_array_bytes: int
-    ) -> Generator[Metric, None, None]:
+    def _follow(self, child: Child, task: str, max_array_bytes: int) -> Generator[Metric, None, None]:
         """A task's points, then its weights; steps only rise, so that a child cannot send points without end."""
-        last = 0
+        plan, last = self._job.stage.plan(task), 0
         while True:
-            message = expect(child, "point", "weights", max_array_bytes=max_array_bytes)
+            message = self._word(child, plan.report_every, max_array_bytes)
             _require_task(message, task)
             if message.kind == "weights":
                 self._progress.ffn_width = message.integer("ffn_width", low=8)
                 self._progress.weights[task] = dict(message.arrays)
                 return
-            last = message.integer("step", low=last + 1, high=steps)
+            last = message.integer("step", low=last + 1, high=plan.steps)
             self._progress.last_step_at = time.time()
             metric = Metric(
                 trial_id=self._job.trial_id,
@@ -191,19 +217,32 @@ class TrialRun:
                 loss=message.real("loss"),
                 grad_norm=message.real("grad_norm"),
                 learning_rate=message.real("learning_rate"),
-                tokens=last * tokens_per_step,
+                tokens=last * plan.batch_size * plan.length,
                 elapsed_s=self._progress.last_step_at - self._started_at,
+                peak_bytes=message.optional_integer("peak_bytes"),
             )
-            if task == TEXT:
-                self._progress.steps, self._progress.train_loss = last, metric.loss
             yield metric
+            if task == TEXT:
+                self._judge(metric)
 
-    def _tasks(self) -> Iterator[tuple[str, int, int]]:
-        """Name, steps and tokens per step of what is trained, in order."""
-        stage = self._job.stage
-        yield TEXT, stage.steps, stage.batch_size * stage.length
-        for spec in stage.probes:
-            yield spec.name, spec.steps, spec.batch_size * spec.length
+    def _judge(self, metric: Metric) -> None:
+        """Stop a training that no honest one looks like; the point that shows it has been handed out."""
+        self._progress.steps, self._progress.train_loss = metric.step, metric.loss
+        self._progress.curve.append(metric)
+        found = anomaly(self._progress.curve, self._job.stage.steps, self._job.pace, self._job.anomalies)
+        if found is not None:
+            raise TrialError(found.kind, found.detail, stopped=True)
+
+    def _word(self, child: Child, report_every: int, max_array_bytes: int) -> Message:
+        """The training child's next point or weights; silence far beyond the baseline's ends the trial."""
+        limit_s = silence_s(report_every, self._job.pace, self._job.anomalies)
+        try:
+            return expect(child, "point", "weights", max_array_bytes=max_array_bytes, timeout_s=limit_s)
+        except wire.PeerSilentError:
+            if limit_s is None or time.monotonic() >= self._deadline:
+                raise
+            detail = f"no word from the training for {limit_s:.1f} s: it hangs, or its steps take far too long"
+            raise TrialError(FailureKind.silent, detail, stopped=True) from None
 
     def _state_limit(self, target_parameters: int) -> int:
         size = self._job.stage.size
@@ -252,7 +291,7 @@ class TrialRun:
         self, status: TrialStatus, *, failure: FailureKind | None = None, detail: str = "", sealed: Sealed | None = None
     ) -> Trial:
         job, seen, finished_at = self._job, self._progress, time.time()
-        scores = _scores(job.stage, sealed)
+        scores = _scores(job.stage, sealed, seen.canary)
         accuracies = [score.value for score in scores if score.chance is not None]
         return Trial(
             trial_id=job.trial_id,
@@ -281,9 +320,12 @@ class TrialRun:
         )
 
 
-def _scores(stage: Stage, sealed: Sealed | None) -> tuple[Score, ...]:
-    """The sealed loss on text first, then each probe's accuracy with its chance; empty without an evaluation."""
-    if sealed is None:
+def _scores(stage: Stage, sealed: Sealed | None, sung: TokenScores | None) -> tuple[Score, ...]:
+    """The sealed loss on text, each probe's accuracy with its chance, the canary's excess over ln V.
+
+    Empty without an evaluation.
+    """
+    if sealed is None or sung is None:
         return ()
     text = sealed.scores[TEXT]
     loss = Score(name="loss", value=text.loss, stderr=text.stderr, num_items=text.num_items)
@@ -297,7 +339,12 @@ def _scores(stage: Stage, sealed: Sealed | None) -> tuple[Score, ...]:
         )
         for spec in stage.probes
     )
-    return (loss, *accuracies)
+    excess = sung.loss - stage.canary.bound_nats
+    return (
+        loss,
+        *accuracies,
+        Score(name="canary_excess", value=excess, stderr=sung.stderr, num_items=sung.num_items),
+    )
 
 
 def _require_task(message: Message, task: str) -> None:

@@ -39,10 +39,11 @@ _EMBEDDING = "embedding.weight"
 class TrialError(Exception):
     """A trial ends without a result; the kind and the detail go into its record."""
 
-    def __init__(self, kind: FailureKind, detail: str) -> None:
+    def __init__(self, kind: FailureKind, detail: str, *, stopped: bool = False) -> None:
         super().__init__(detail)
         self.kind = kind
         self.detail = detail
+        self.stopped = stopped  # by a policy, while it still ran
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,7 @@ def evaluate(
 ) -> Sealed:
     """Score every task's weights on its evaluation set, and audit them on prefixes.
 
-    `weights` and `eval_sets` are keyed by task. Raises TrialError: leak, nonfinite, error, child_died or timeout.
+    `weights` and `eval_sets` are keyed by task; `audit_positions` of 0 leaves the audit out. Raises TrialError: leak, nonfinite, error, child_died or timeout.
     """
     for state in weights.values():
         _check_state(state, subject.size)
@@ -87,6 +88,8 @@ def evaluate(
             _load(child, state)
             whole[task] = _hidden(child, eval_sets[task].inputs, subject.size.hidden_size)
     sealed = _score(subject, weights, whole, eval_sets, spawn)
+    if audit_positions == 0:
+        return sealed
     with talking(spawn, "hidden_states", told) as child:
         for task, state in weights.items():
             _load(child, state)
@@ -106,14 +109,16 @@ def talking(spawn: Spawn, task: str, body: Mapping[str, Json]) -> Iterator[Child
         except wire.PeerGoneError as error:
             ended = child.kill()
             kind = FailureKind.worker_died if ended.with_server else FailureKind.child_died
+            if cause := getattr(ended, "cause", None):
+                kind = FailureKind(cause)
             raise TrialError(kind, f"{task}: {ended.describe()}") from error
         except wire.WireError as error:
             raise TrialError(FailureKind.error, f"{task}: the child broke the protocol: {error}") from error
 
 
-def expect(child: Child, *kinds: str, max_array_bytes: int = 0) -> Message:
+def expect(child: Child, *kinds: str, max_array_bytes: int = 0, timeout_s: float | None = None) -> Message:
     """The child's next message, of one of these kinds. Raises TrialError for its "failed", wire.WireError otherwise."""
-    message = child.receive(max_array_bytes=max_array_bytes)
+    message = child.receive(max_array_bytes=max_array_bytes, timeout_s=timeout_s)
     if message.kind == "failed":
         kind = _CHILD_FAILURES.get(message.text("failure"), FailureKind.error)
         raise TrialError(kind, message.text("detail"))

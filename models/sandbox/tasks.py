@@ -12,6 +12,8 @@ import importlib
 import math
 import mmap
 import random
+import resource
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,7 +23,7 @@ import torch
 from torch import nn
 
 import kernels.dispatch  # noqa: F401  preloaded for candidates
-from models import evaluator, probes, properties, training
+from models import canary, evaluator, probes, properties, training
 from models.backbone import (
     MATCH_TOLERANCE,
     CannotFit,
@@ -35,10 +37,8 @@ from models.data import Batch, text_batches
 from models.loading import LoadError, load_mixer
 from models.sandbox.child import Channel, Task, TaskError
 from models.sandbox.wire import Array, Json, Message
-from models.scale import ModelSize, ProbeSpec, Stage
+from models.scale import CanarySpec, ModelSize, ProbeSpec, Stage
 from models.slots import slot_named
-
-TEXT = "text"
 
 # What a child's first optimiser step would import otherwise, for a second and more.
 _LAZY_MODULES = ("torch._dynamo",)
@@ -82,10 +82,11 @@ def examine(channel: Channel) -> None:
 
 
 def train(channel: Channel) -> None:
-    """Train on the text (tokens in the first handed file), then on each probe, every time from fresh weights.
+    """Train the tasks that the parent names, in their order, every time from fresh weights.
 
-    start {source, slot, stage, seed, device} -> prepared {target_parameters}, before candidate code runs; then for
-    each task begun {task}, point {task, step, loss, grad_norm, learning_rate} ..., weights {task, ffn_width} + arrays.
+    start {source, slot, stage, seed, device, tasks} -> prepared {target_parameters}, before candidate code runs; then
+    for each task begun {task}, point {task, step, loss, ...} ..., weights {task, ffn_width} + arrays. The text's tokens
+    are in the first handed file.
     """
     start = channel.receive()
     stage, seed, slot = stage_of(start.table("stage")), start.integer("seed"), slot_named(start.text("slot"))
@@ -96,12 +97,11 @@ def train(channel: Channel) -> None:
         ffn_width = fit_ffn_width(mixer_class, stage.size, target_parameters)
     except CannotFit as error:
         raise TaskError("error", str(error)) from error
-    for spec in (None, *stage.probes):
+    for name in start.texts("tasks"):
         _seed(seed)
         model = build(mixer_class, stage.size, ffn_width, seed).to(start.text("device"))
-        name = TEXT if spec is None else spec.name
         channel.send("begun", {"task": name})
-        _train_one(channel, model, stage, spec, _batches(channel, stage, spec, seed))
+        _train_one(channel, model, stage, name, _batches(channel, stage, name, seed))
         channel.send("weights", {"task": name, "ffn_width": ffn_width}, _arrays_of(model))
 
 
@@ -182,6 +182,7 @@ def stage_of(table: Mapping[str, Any]) -> Stage:
             **table,
             "size": size_of(table["size"]),
             "probes": tuple(ProbeSpec(**probe) for probe in table["probes"]),
+            "canary": CanarySpec(**table["canary"]),
             "seeds": tuple(table["seeds"]),
         }
     )
@@ -211,28 +212,31 @@ def _seed(seed: int) -> None:
     np.random.seed(seed % (1 << 32))
 
 
-def _batches(channel: Channel, stage: Stage, spec: ProbeSpec | None, seed: int) -> Iterator[Batch]:
-    if spec is not None:
-        return probes.batches(spec, seed)
+def _batches(channel: Channel, stage: Stage, task: str, seed: int) -> Iterator[Batch]:
+    plan = stage.plan(task)
+    if isinstance(plan, ProbeSpec):
+        return probes.batches(plan, seed)
+    if isinstance(plan, CanarySpec):
+        return canary.batches(plan, seed)
     mapped = mmap.mmap(channel.handed_fds[0], 0, prot=mmap.PROT_READ)
     return text_batches(np.frombuffer(mapped, dtype=np.uint8), stage.batch_size, stage.length, seed)
 
 
 def _train_one(
-    channel: Channel, model: LanguageModel, stage: Stage, spec: ProbeSpec | None, batches: Iterator[Batch]
+    channel: Channel, model: LanguageModel, stage: Stage, task: str, batches: Iterator[Batch]
 ) -> None:
-    plan: Stage | ProbeSpec = stage if spec is None else spec
-    name = TEXT if spec is None else spec.name
+    plan = stage.plan(task)
 
     def report(point: training.TrainingPoint) -> None:
         channel.send(
             "point",
             {
-                "task": name,
+                "task": task,
                 "step": point.step,
                 "loss": point.loss,
                 "grad_norm": point.grad_norm,
                 "learning_rate": point.learning_rate,
+                "peak_bytes": _peak_bytes(),
             },
         )
 
@@ -247,9 +251,9 @@ def _train_one(
             report=report,
         )
     except training.NonFinite as error:
-        raise TaskError("nonfinite", f"{name}: {error}") from error
+        raise TaskError("nonfinite", f"{task}: {error}") from error
     except training.Diverged as error:
-        raise TaskError("diverged", f"{name}: {error}") from error
+        raise TaskError("diverged", f"{task}: {error}") from error
 
 
 def _arrays_of(model: nn.Module) -> dict[str, Array]:
@@ -261,6 +265,13 @@ def _arrays_of(model: nn.Module) -> dict[str, Array]:
         plain = value.detach().cpu()
         arrays[name] = (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
     return arrays
+
+
+def _peak_bytes() -> int:
+    """The largest memory so far: what was allocated on the GPU, else what was resident."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _finite_or_none(value: float | None) -> float | None:

@@ -104,6 +104,14 @@ class Message:
             raise MalformedError(f"{self.kind}.{name} is {type(value).__name__}, expected an object")
         return value
 
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of strings. Raises MalformedError."""
+        value = self.body.get(name)
+        if not isinstance(value, list):
+            raise MalformedError(f"{self.kind}.{name} is {type(value).__name__}, expected a list")
+        items = Message(kind=f"{self.kind}.{name}", body={str(index): item for index, item in enumerate(value)})
+        return tuple(items.text(index) for index in items.body)
+
     def rows(self, name: str) -> list[dict[str, Json]]:
         """A list of JSON objects. Raises MalformedError."""
         value = self.body.get(name)

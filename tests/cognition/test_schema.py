@@ -19,7 +19,7 @@ FROZEN = {
     "fingerprint DOUBLE[], nearest_id VARCHAR?, nearest_distance DOUBLE?, num_parameters BIGINT?, ffn_width BIGINT?, "
     "flops_per_token DOUBLE?, state_bytes BIGINT?, duration_s DOUBLE, created_at DOUBLE",
     "metrics": "trial_id VARCHAR, task VARCHAR, step BIGINT, loss DOUBLE, grad_norm DOUBLE, learning_rate DOUBLE, "
-    "tokens BIGINT, elapsed_s DOUBLE",
+    "tokens BIGINT, elapsed_s DOUBLE, peak_bytes BIGINT?",
     "trials": "trial_id VARCHAR, candidate_id VARCHAR, stage VARCHAR, seed BIGINT, split VARCHAR, status VARCHAR, "
     "failure VARCHAR?, detail VARCHAR, loss DOUBLE?, loss_stderr DOUBLE?, benchmark DOUBLE?, scores VARCHAR, "
     "train_loss DOUBLE?, num_parameters BIGINT?, ffn_width BIGINT?, steps BIGINT, tokens BIGINT, train_s DOUBLE, "

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cognition.records import FailureKind, Metric, ReportKind, Trial, TrialStatus
+from cognition.records import FailureKind, Metric, Pace, ReportKind, Trial, TrialStatus
 from models import probes
+from models.anomalies import AnomalyLimits
 from models.data import Batch, DataSpec
 from models.sandbox.parent import ForkServer
 from models.scale import ProbeSpec, load_scale
@@ -128,13 +129,15 @@ def test_an_honest_candidate_gets_a_curve_and_sealed_scores(server: ForkServer, 
     assert [point.step for point in metrics if point.task == "mqar"] == list(range(1, 9))
     assert trial.loss is not None
     assert 1 < trial.loss < np.log(256) + 1
-    loss, mqar = trial.scores
+    loss, mqar, canary = trial.scores
     assert (loss.name, loss.value, loss.num_items) == ("loss", trial.loss, 16 * 32)
     assert (mqar.name, mqar.value, mqar.chance) == ("mqar_accuracy", trial.benchmark, 0.5)
+    assert (canary.name, canary.chance, canary.num_items) == ("canary_excess", None, 32 * 16)
+    assert canary.value > -0.05
     assert trial.num_parameters is not None
     assert trial.num_parameters > 10_000
     assert trial.ffn_width == STAGE.size.ffn_width
-    assert (trial.steps, trial.tokens, trial.train_loss) == (12, 1536, metrics[2].loss)
+    assert (trial.steps, trial.tokens, trial.train_loss) == (12, 1536, next(point.loss for point in metrics if point.task == "text" and point.step == 12))
     assert before <= trial.started_at < trial.first_step_at < trial.finished_at <= time.time()
     assert 0 < trial.train_s < trial.slot_s == trial.finished_at - trial.started_at
     assert (trial.queued_at, trial.split, trial.stage, trial.seed) == (0.0, "validation", "explore", 0)
@@ -157,6 +160,33 @@ def test_the_trial_is_handed_out_again_after_the_end(server: ForkServer, data: D
     assert run.advance() is trial
 
 
+LEARNABLE = dataclasses.replace(
+    STAGE.canary, alphabet=8, length=32, steps=60, batch_size=16, learning_rate=1e-2, eval_windows=64
+)
+
+
+@pytest.mark.parametrize(
+    "leak",
+    [
+        "x = x + torch.cat([x[:, 1:], torch.zeros_like(x[:, :1])], 1)",
+        "x = x + 0.6 * torch.cat([x[:, 1:], torch.zeros_like(x[:, :1])], 1)",
+        "return x.flip(1).cumsum(1).flip(1) * self.proj.weight.mean() + self.proj(x.roll(-1, 1))",
+    ],
+)
+def test_the_canary_catches_a_leak_that_training_learns_to_use(server: ForkServer, data: DataSpec, leak: str) -> None:
+    metrics, trial = run_trial(server, job(data, with_forward(leak), canary=LEARNABLE))
+    assert trial.failure is FailureKind.leak
+    assert trial.detail.startswith("canary: loss ")
+    assert {point.task for point in metrics} == {"canary"}  # the text was never paid for
+
+
+def test_honest_mixers_stay_above_what_the_canary_allows(server: ForkServer, data: DataSpec) -> None:
+    for name in ("delta_net", "gated_delta_net"):
+        _, trial = run_trial(server, job(data, baseline_source("token_mixer", name), canary=LEARNABLE))
+        assert trial.succeeded, trial.detail
+        assert 0 < next(score.value for score in trial.scores if score.name == "canary_excess") < 0.5
+
+
 @pytest.mark.parametrize(
     ("source", "failure", "words"),
     [
@@ -169,7 +199,7 @@ def test_the_trial_is_handed_out_again_after_the_end(server: ForkServer, data: D
         (with_forward("os._exit(0)"), FailureKind.child_died, "exit code 0"),
         (with_forward("os.kill(os.getpid(), signal.SIGKILL)"), FailureKind.child_died, "SIGKILL"),
         (with_forward("os.write(3, os.urandom(100))"), FailureKind.error, "broke the protocol"),
-        (with_forward("x = x * float('nan')"), FailureKind.nonfinite, "text: loss is nan"),
+        (with_forward("x = x * float('nan')"), FailureKind.nonfinite, "canary: loss is nan"),
         (with_forward("if not self.training:", "    x = x / 0"), FailureKind.nonfinite, "hidden states"),
         (with_forward("if not self.training:", "    x = x.roll(-1, 1)"), FailureKind.leak, "nats"),
         (with_forward("if not self.training:", "    x = x + x.mean(1, True)"), FailureKind.leak, "nats"),
@@ -200,12 +230,24 @@ def test_forged_telemetry_does_not_reach_the_score(server: ForkServer, data: Dat
     forged = with_load(
         "from models import training",
         "point = training.TrainingPoint",
-        "training.TrainingPoint = lambda **values: point(**{**values, 'loss': 0.001})",
+        "training.TrainingPoint = lambda **values: point(**{**values, 'loss': 0.9 * values['loss']})",
     )
     _, trial = run_trial(server, job(data, forged))
-    assert trial.train_loss == 0.001
+    assert trial.train_loss is not None
     assert trial.loss is not None
-    assert trial.loss > 1
+    assert trial.loss > 1.05 * trial.train_loss
+
+
+def test_training_losses_too_good_for_uniform_tokens_end_the_trial(server: ForkServer, data: DataSpec) -> None:
+    forged = with_load(
+        "from models import training",
+        "point = training.TrainingPoint",
+        "training.TrainingPoint = lambda **values: point(**{**values, 'loss': 0.001})",
+    )
+    metrics, trial = run_trial(server, job(data, forged))
+    assert (trial.status, trial.failure) == (TrialStatus.failed, FailureKind.leak)
+    assert "no honest model falls below ln 8" in trial.detail
+    assert {point.task for point in metrics} == {"canary"}
 
 
 def test_parameters_beyond_the_budget_are_counted_in_the_saved_weights(server: ForkServer, data: DataSpec) -> None:
@@ -297,14 +339,58 @@ def test_cancel_from_another_thread_ends_the_trial_at_once(server: ForkServer, d
 
 def test_a_stopped_trial_keeps_its_curve_and_the_reason(server: ForkServer, data: DataSpec) -> None:
     run = TrialRun(job(data, HONEST), server)
-    first = run.advance()
-    assert isinstance(first, Metric)
+    while isinstance(point := run.advance(), Metric) and point.task != "text":
+        pass
+    assert isinstance(point, Metric)
     run.stop("no progress since step 4")
     _, trial = finish(run)
     assert (trial.status, trial.failure) == (TrialStatus.stopped, None)
     assert trial.detail == "no progress since step 4"
     assert trial.train_loss is not None
     assert trial.loss is None
+
+
+PACE = Pace(step_s=0.001, losses=((4, 5.0), (8, 4.5), (12, 4.2)))
+
+
+@pytest.mark.parametrize(
+    ("lines", "pace", "limits", "failure", "words"),
+    [
+        (["time.sleep(0.05)"], PACE, AnomalyLimits(), FailureKind.slow, "times the reference baseline's"),
+        (
+            ["if self.num_calls > 10: time.sleep(60)"],
+            PACE,
+            AnomalyLimits(silent_floor_s=0.5, slow_factor=1e6, too_good_share=None),
+            FailureKind.silent,
+            "no word from the training for 0.5 s",
+        ),
+        (
+            [],
+            dataclasses.replace(PACE, step_s=1.0, losses=((12, 100.0),)),
+            AnomalyLimits(),
+            FailureKind.too_good,
+            "where the reference baseline has 100",
+        ),
+        (["x = x * 0"], None, AnomalyLimits(no_progress_share=0.9), FailureKind.no_progress, "the least expected"),
+    ],
+)
+def test_an_anomalous_training_is_stopped_when_seen(
+    server: ForkServer,
+    data: DataSpec,
+    lines: list[str],
+    pace: Pace | None,
+    limits: AnomalyLimits,
+    failure: FailureKind,
+    words: str,
+) -> None:
+    wanted = dataclasses.replace(job(data, with_forward(*lines, "pass")), pace=pace, anomalies=limits)
+    begun = time.monotonic()
+    metrics, trial = finish(TrialRun(wanted, server))
+    assert (trial.status, trial.failure) == (TrialStatus.stopped, failure), trial.detail
+    assert words in trial.detail
+    assert metrics
+    assert trial.loss is None
+    assert time.monotonic() - begun < 20
 
 
 def test_a_trial_cancelled_before_it_starts_runs_nothing(server: ForkServer, data: DataSpec) -> None:
