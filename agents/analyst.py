@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from agents.brief import Member
+from agents.brief import Member, Noise
 from cognition.records import Candidate, Insight, Trial, Verdict
 from cognition.statistics import difference_interval
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Noise:
-    """Standard deviation of one loss over seeds, pooled over repeated trials, and its degrees of freedom."""
-
-    sigma: float  # nats per token
-    dof: int
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.sigma) and self.sigma > 0 and self.dof >= 1):
-            raise ValueError(
-                f"noise sigma={self.sigma}, dof={self.dof}; train a baseline with two seeds or more to measure it"
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

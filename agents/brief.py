@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from cognition.records import Candidate, Insight, Report, Trial, Verdict
+from cognition.records import Candidate, FailureKind, Insight, Report, Trial, Verdict
+
+_NOT_THE_CANDIDATES = (FailureKind.worker_died, FailureKind.cancelled)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +27,20 @@ class Member:
     def fitness(self) -> float | None:
         """The verdict's fitness; None without a verdict, or where the verdict withholds it."""
         return self.verdict.fitness if self.verdict else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noise:
+    """Standard deviation of one loss over seeds, pooled over repeated trials, and its degrees of freedom."""
+
+    sigma: float  # nats per token
+    dof: int
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.sigma) and self.sigma > 0 and self.dof >= 1):
+            raise ValueError(
+                f"noise sigma={self.sigma}, dof={self.dof}; train a baseline with two seeds or more to measure it"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,3 +67,36 @@ class Brief:
     def rng(self, attempt: int | None = None) -> np.random.Generator:
         """The generator of one attempt: the same brief gives the same numbers in any process."""
         return np.random.default_rng([self.seed, self.number, self.attempt if attempt is None else attempt])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What came of one attempt: the gate's report, and the exploration trials where it passed."""
+
+    report: Report
+    trials: tuple[Trial, ...] = ()
+
+    @property
+    def failed_trial(self) -> Trial | None:
+        """The first trial that failed by the candidate's own doing."""
+        own = (t for t in self.trials if t.failure is not None and t.failure not in _NOT_THE_CANDIDATES)
+        return next((trial for trial in own if not trial.succeeded), None)
+
+    @property
+    def failed(self) -> bool:
+        """There is something to mend."""
+        return self.report.refused or self.failed_trial is not None
+
+    @property
+    def offence(self) -> str:
+        """What to mend, in one word: the failing property, how the examination ended, or why the training did."""
+        if self.report.refused:
+            return next((item.name for item in self.report.properties if not item.passed), self.report.kind.value)
+        trial = self.failed_trial
+        return trial.failure.value if trial is not None and trial.failure is not None else ""
+
+    @property
+    def detail(self) -> str:
+        """The offence's figures, or the traceback trimmed to the candidate's own lines."""
+        trial = self.failed_trial
+        return self.report.detail if self.report.refused or trial is None else trial.detail

@@ -24,6 +24,7 @@ class FitnessSettings:
     margin: float = 0.1  # differences beyond this share of the reference (or of accuracy) count no further
     slope: float = 6.0
     leak_margin: float = 0.1  # a loss below the reference by more than this share is suspicious
+    leak_sigmas: float = 8.0  # ... or by more than so many standard deviations of a baseline's seeds
     novelty_scale: float = 0.3  # fingerprint distance at which novelty is 1 - 1/e
 
     def __post_init__(self) -> None:
@@ -38,6 +39,7 @@ class FitnessSettings:
             ("margin", self.margin),
             ("slope", self.slope),
             ("leak_margin", self.leak_margin),
+            ("leak_sigmas", self.leak_sigmas),
             ("novelty_scale", self.novelty_scale),
         ):
             if not (math.isfinite(value) and value > 0):
@@ -85,8 +87,12 @@ def thrift(figure: float | None, reference: float | None) -> float:
     return 1.0 / (1.0 + figure / reference)
 
 
-def fitness(measured: Measured, reference: Measured, settings: FitnessSettings) -> Fitness:
+def fitness(
+    measured: Measured, reference: Measured, settings: FitnessSettings, sigma: float | None = None
+) -> Fitness:
     """Weighted mean of loss, benchmark and quality terms; higher is better.
+
+    `sigma` is the standard deviation of a baseline's loss over seeds, in nats per token, where it is known.
 
     Raises ValueError for losses that are not finite or a reference loss that is not positive: those are failures, to
     be settled before anything is scored.
@@ -123,5 +129,6 @@ def fitness(measured: Measured, reference: Measured, settings: FitnessSettings) 
         loss_weight=settings.loss_weight / total,
         benchmark_weight=benchmark_weight / total,
         quality_weight=settings.quality_weight / total,
-        suspicious=gain > settings.leak_margin,
+        suspicious=gain > settings.leak_margin
+        or (sigma is not None and reference.loss - measured.loss > settings.leak_sigmas * sigma),
     )

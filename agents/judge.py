@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from agents.brief import Member
+from agents.brief import Member, Noise
 from agents.fitness import FitnessSettings, Measured, fitness
 from cognition.records import Candidate, Report, Trial, Verdict
 
@@ -34,12 +35,19 @@ class Judge:
         self.settings = settings or FitnessSettings()
 
     async def assess(
-        self, candidate: Candidate, report: Report, trials: Sequence[Trial], reference: Member, *, now: float = 0.0
+        self,
+        candidate: Candidate,
+        report: Report,
+        trials: Sequence[Trial],
+        reference: Member,
+        noise: Noise | None = None,
+        *,
+        now: float = 0.0,
     ) -> Verdict:
         """The verdict on trials of one stage against the reference baseline's finished trials of the same stage.
 
         A trial without a result leaves the fitness None, with the reason. A loss that beats the reference by more
-        than the leak margin is marked suspicious.
+        than the leak margin, or far beyond the seeds' noise, is marked suspicious: see `reconsider`.
 
         Raises:
             ValueError: no trials, trials of several stages, or a reference without finished trials of that stage.
@@ -54,16 +62,13 @@ class Judge:
         measured = measured_of(trials, report)
         if yardstick.benchmark is not None and measured.benchmark is None:
             return _withheld(candidate, stage, "no benchmark, while the reference has one", now)
-        score = fitness(measured, yardstick, self.settings)
+        score = fitness(measured, yardstick, self.settings, noise.sigma if noise else None)
         gain = (yardstick.loss - measured.loss) / yardstick.loss
         reason = (
             f"loss {measured.loss:.4f} against {yardstick.loss:.4f} of {reference.candidate.name} ({gain:+.1%} gain)"
         )
         if score.suspicious:
-            reason += (
-                f"; more than {self.settings.leak_margin:.0%} better than the reference: "
-                "the prefix audit of the sealed evaluation passed on the trained weights"
-            )
+            reason += "; further below the reference than is believed at once"
         return Verdict(
             candidate_id=candidate.candidate_id,
             number=candidate.number,
@@ -85,6 +90,15 @@ class Judge:
             reason=reason,
             created_at=now,
         )
+
+
+    async def reconsider(self, verdict: Verdict, report: Report) -> Verdict:
+        """A suspicious verdict after the candidate was examined again, at longer lengths: confirmed or withheld."""
+        if report.refused:
+            refused = f"{verdict.reason}; examined again and refused: {report.detail}"
+            return replace(verdict, fitness=None, reason=refused)
+        lengths = "examined again at longer lengths and passed, as did the audit on the trained weights"
+        return replace(verdict, reason=f"{verdict.reason}; {lengths}")
 
 
 def _outcome(trial: Trial) -> str:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from agents.brief import Brief
+from agents.brief import Brief, Evidence
 from agents.ledger import Cost, Refusal, Reservation, Spend
-from cognition.records import Candidate, Report, Trial
+from cognition.records import Candidate, Pace, Trial
 
 
 class Runner(Protocol):
     """Trains candidates somewhere; the engineer sees no more of a cluster than this."""
 
-    async def run(self, candidate: Candidate, stage: str, seed: int) -> Trial:
-        """One training, finished or failed. A failed training is a Trial too, not an exception."""
+    async def run(self, candidate: Candidate, stage: str, seed: int, pace: Pace | None = None) -> Trial:
+        """One training, finished or failed; `pace` is the reference baseline's, by which anomalies are told.
+
+        A failed training is a Trial too, not an exception.
+        """
         ...
 
 
@@ -28,8 +31,8 @@ class Proposer(Protocol):
         """A new candidate for the brief's number and attempt."""
         ...
 
-    async def repair(self, candidate: Candidate, report: Report, brief: Brief) -> Candidate:
-        """The next attempt at a number whose last attempt was refused; `repairs` names that attempt."""
+    async def repair(self, candidate: Candidate, evidence: Evidence, brief: Brief) -> Candidate:
+        """The next attempt at a number whose last attempt was refused or failed in training; `repairs` names it."""
         ...
 
 

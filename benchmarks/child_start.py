@@ -29,10 +29,10 @@ def time_fork(server: ForkServer) -> float:
         {
             "size": {"num_layers": 1, "hidden_size": 8, "num_heads": 1, "ffn_width": 8, "vocab_size": 8},
             "slot": "token_mixer",
-            "shapes": {},
         },
         deadline_s=60,
     ) as child:
+        child.send("count", {"shapes": {}})
         child.receive()
         return time.perf_counter() - began
 

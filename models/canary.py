@@ -10,6 +10,7 @@ No torch: Ray workers import this. Shapes: B batch, T time, N windows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -47,7 +48,7 @@ def caught(spec: CanarySpec, loss: float, stderr: float | None) -> str | None:
 
 def training_error(spec: CanarySpec) -> float:
     """A generous sampling error of a training point's loss: one nat for each token that it is the mean of."""
-    return (spec.report_every * spec.batch_size * spec.length) ** -0.5
+    return 1.0 / math.sqrt(spec.report_every * spec.batch_size * spec.length)
 
 
 def _windows(spec: CanarySpec, num: int, rng: np.random.Generator) -> Batch:

@@ -74,8 +74,8 @@ def _output(mixer: nn.Module, hidden_size: int) -> Tensor:
 def _values_for(shape: tuple[int, ...]) -> NDArray[np.float32]:
     seed = int.from_bytes(hashlib.sha256(repr(shape).encode()).digest()[:8], "big")
     fan_in = shape[-1] if len(shape) >= 2 else 4
-    values: NDArray[np.float64] = np.random.default_rng(seed).standard_normal(shape) / np.sqrt(fan_in)
-    return values.astype(np.float32)
+    values = np.random.default_rng(seed).standard_normal(shape) / np.sqrt(fan_in)
+    return np.asarray(values, dtype=np.float32)  # a shape of () has become a plain number
 
 
 def _initial_statistics(mixer: nn.Module) -> NDArray[np.float64]:

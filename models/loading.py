@@ -1,4 +1,7 @@
-"""Turns a candidate's source text into a mixer class. Executes it: only for sandbox children and tests."""
+"""Turns a candidate's source text into a mixer class. Executes it: only for sandbox children and tests.
+
+Shapes: B batch, T time, D model width.
+"""
 
 from __future__ import annotations
 
@@ -6,30 +9,48 @@ import inspect
 import linecache
 import sys
 import traceback
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+
+from models.entry import ENTRY
+from models.fla_standin.cache import Cache
 
 CANDIDATE_FILE = "<candidate>"
 _MODULE_NAME = "candidate"
+_PACKAGE = "fla.layers"  # where relative imports start: fla's own layers live there
+
+# Under which names constructors in flash-linear-attention's style take what the host decides; the first found is used.
+_ARGUMENT_NAMES = {
+    "hidden_size": ("hidden_size", "d_model"),
+    "num_heads": ("num_heads", "num_attention_heads", "n_heads"),
+    "layer_idx": ("layer_idx",),
+    "head_dim": ("head_dim",),
+}
 
 
 class LoadError(Exception):
     """The source does not define a usable entry class; the message ends with the candidate's own lines."""
 
 
-def load_mixer(source: str, entry: str = "TokenMixer") -> type[nn.Module]:
-    """Execute `source` and hand on its class `entry`.
+def load_mixer(source: str, entry: str = ENTRY) -> type[nn.Module]:
+    """Execute `source` and hand on its class `entry`, built as entry(hidden_size, num_heads, layer_idx=...).
 
-    Classes in flash-linear-attention's style, whose forward takes `hidden_states` and returns a tuple, are adapted:
-    the result takes x_BTD and returns the tuple's first element; parameter names stay.
+    Classes in flash-linear-attention's style, whose forward takes `hidden_states`, are adapted by a subclass; parameter
+    names stay. The result's forward takes x_BTD (and passes on any keywords) and returns the first element of a tuple.
+    Its constructor passes hidden_size (or d_model), num_heads (or num_attention_heads, n_heads), layer_idx and head_dim
+    = hidden_size // num_heads by keyword, each where the class's constructor names it; everything else keeps its
+    default. Where forward takes `past_key_values` and `use_cache`, `step` decodes through them.
 
     Raises:
-        LoadError: the source does not compile or run, or has no nn.Module class of that name.
+        LoadError: the source does not compile or run, has no nn.Module class of that name, or one that asks for
+            arguments which the host does not have.
     """
     module = ModuleType(_MODULE_NAME)
     module.__file__ = CANDIDATE_FILE
+    module.__package__ = _PACKAGE
     # Tracebacks, inspect and dataclasses look the module up by these.
     linecache.cache[CANDIDATE_FILE] = (len(source), None, source.splitlines(keepends=True), CANDIDATE_FILE)
     sys.modules[_MODULE_NAME] = module
@@ -42,7 +63,8 @@ def load_mixer(source: str, entry: str = "TokenMixer") -> type[nn.Module]:
         raise LoadError(f"the module defines no {entry}; name the class so")
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise LoadError(f"{entry} is {found!r}; it has to be a subclass of torch.nn.Module")
-    return _adapt_fla_style(found) if _first_argument(found) == "hidden_states" else found
+    names = list(_parameters(found.forward))
+    return _adapted(found) if names[1:2] == ["hidden_states"] else found
 
 
 def candidate_traceback(error: BaseException, max_frames: int = 6) -> str:
@@ -52,17 +74,79 @@ def candidate_traceback(error: BaseException, max_frames: int = 6) -> str:
     return "\n".join([*lines, "".join(traceback.format_exception_only(error)).strip()])
 
 
-def _first_argument(mixer_class: type[nn.Module]) -> str | None:
-    try:
-        names = list(inspect.signature(mixer_class.forward).parameters)
-    except (TypeError, ValueError):
-        return None
-    return names[1] if len(names) > 1 else None
+def _adapted(mixer_class: type[nn.Module]) -> type[nn.Module]:
+    constructor = {name: item for name, item in _parameters(mixer_class.__init__).items() if name != "self"}
+    _refuse_unknown_arguments(mixer_class, constructor)
 
+    def build(self: nn.Module, hidden_size: int, num_heads: int, layer_idx: int = 0, **kwargs: Any) -> None:
+        chosen = _arguments(constructor, hidden_size, num_heads, layer_idx)
+        mixer_class.__init__(self, **{**chosen, **kwargs})
 
-def _adapt_fla_style(mixer_class: type[nn.Module]) -> type[nn.Module]:
-    def forward(self: nn.Module, x: Any) -> Any:
-        result = mixer_class.forward(self, x)
+    def forward(self: nn.Module, x: Tensor, **kwargs: Any) -> Any:
+        result = mixer_class.forward(self, x, **kwargs)
         return result[0] if isinstance(result, tuple) else result
 
-    return type(mixer_class.__name__, (mixer_class,), {"forward": forward, "__module__": mixer_class.__module__})
+    contents: dict[str, Any] = {"__init__": build, "forward": forward, "__module__": mixer_class.__module__}
+    if {"past_key_values", "use_cache"} <= set(_parameters(mixer_class.forward)) and not hasattr(mixer_class, "step"):
+        contents["step"] = _step_of(mixer_class)
+    return type(mixer_class.__name__, (mixer_class,), contents)
+
+
+def _step_of(mixer_class: type[nn.Module]) -> Any:
+    def step(self: nn.Module, x_BD: Tensor, state: Cache | None = None) -> tuple[Tensor, Cache]:
+        """One step of decoding: y_BD and the state for the next one. NotImplementedError where the layer keeps none."""
+        # Layers may rewrite their states in place; the caller's stays as it was.
+        cache = Cache() if state is None else state.copied()
+        result = mixer_class.forward(self, x_BD.unsqueeze(1), past_key_values=cache, use_cache=True)
+        if not cache.get_seq_length(getattr(self, "layer_idx", None)):
+            raise NotImplementedError(f"{mixer_class.__name__} takes past_key_values and never updates them")
+        return (result[0] if isinstance(result, tuple) else result).squeeze(1), cache
+
+    return step
+
+
+def _arguments(
+    constructor: Mapping[str, inspect.Parameter], hidden_size: int, num_heads: int, layer_idx: int
+) -> dict[str, int]:
+    values = {
+        "hidden_size": hidden_size,
+        "num_heads": num_heads,
+        "layer_idx": layer_idx,
+        "head_dim": hidden_size // num_heads,
+    }
+    chosen: dict[str, int] = {}
+    for meaning, names in _ARGUMENT_NAMES.items():
+        name = next((name for name in names if name in constructor), None)
+        if name is not None:
+            chosen[name] = values[meaning]
+    if not any(name in chosen for name in _ARGUMENT_NAMES["hidden_size"]) and _takes_any_keyword(constructor):
+        # It names no width and hands its keywords on, to a base class as a rule.
+        return {**{name: values[name] for name in ("hidden_size", "num_heads", "layer_idx")}, **chosen}
+    return chosen
+
+
+def _refuse_unknown_arguments(mixer_class: type[nn.Module], constructor: Mapping[str, inspect.Parameter]) -> None:
+    known = {name for names in _ARGUMENT_NAMES.values() for name in names}
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    unknown = [
+        name
+        for name, item in constructor.items()
+        if item.default is inspect.Parameter.empty
+        and (item.kind is inspect.Parameter.POSITIONAL_ONLY or (item.kind in named and name not in known))
+    ]
+    if unknown:
+        raise LoadError(
+            f"{mixer_class.__name__} needs the arguments {', '.join(unknown)}, which the host does not have: give them "
+            f"defaults; it passes {', '.join(sorted(known))} where the constructor names them"
+        )
+
+
+def _takes_any_keyword(constructor: Mapping[str, inspect.Parameter]) -> bool:
+    return any(item.kind is inspect.Parameter.VAR_KEYWORD for item in constructor.values())
+
+
+def _parameters(function: Any) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return {}

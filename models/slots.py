@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 _BASELINE_FOLDER = Path(__file__).resolve().parent / "baselines"
@@ -42,6 +43,7 @@ def slot_named(name: str) -> Slot:
     return SLOTS[name]
 
 
+@cache  # confined children cannot read it any more
 def baseline_source(slot: str, name: str) -> str:
     """Source text of a slot's baseline, itself a valid candidate."""
     baselines = slot_named(slot).baselines

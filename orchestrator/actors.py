@@ -6,24 +6,29 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 
 from agents.analyst import Analyst, Context
-from agents.brief import Brief, Member
+from agents.brief import Brief, Evidence, Member, Noise
 from agents.engineer import Engineer
 from agents.fitness import FitnessSettings
 from agents.grammar.proposer import GrammarSettings
 from agents.judge import Judge
 from agents.ledger import BudgetLedger, Cost, Limits, Refusal, Reservation, Spend
+from agents.protocols import Proposer
 from agents.researcher import Researcher, default_proposers
-from cognition.records import Candidate, FailureKind, Insight, Metric, Report, Trial, Verdict, trial_id_of
+from cognition.records import Candidate, FailureKind, Insight, Metric, Pace, Report, Trial, Verdict, trial_id_of
+from models.anomalies import AnomalyLimits
 from models.data import DataSpec
+from models.sandbox.layer import Layer
+from models.sandbox.settings import SandboxSettings
 from models.scale import Scale
 from models.trial import ExamJob, TrialJob
+from orchestrator.config import Settings
 from orchestrator.errors import UsageError
 
 _NICENESS = 10
@@ -43,9 +48,9 @@ def _give_way() -> None:
 class ResearcherActor:
     """Hosts `agents.researcher.Researcher`."""
 
-    def __init__(self, grammar: GrammarSettings) -> None:
+    def __init__(self, grammar: GrammarSettings, more: Mapping[str, Proposer]) -> None:
         _give_way()
-        self._researcher = Researcher(default_proposers(grammar))
+        self._researcher = Researcher({**default_proposers(grammar), **more})
 
     async def propose(self, brief: Brief) -> Candidate:
         return await self._researcher.propose(brief)
@@ -54,15 +59,23 @@ class ResearcherActor:
 class EngineerActor:
     """Hosts `agents.engineer.Engineer`; trials go to the engine through its runner."""
 
-    def __init__(self, engine: str, ledger: str, scale: Scale, data: DataSpec, grammar: GrammarSettings) -> None:
-        runner = EngineRunner(engine=ray.get_actor(engine), ledger=ray.get_actor(ledger), scale=scale, data=data)
-        self._engineer = Engineer(runner, default_proposers(grammar))
+    def __init__(self, engine: str, ledger: str, settings: Settings, more: Mapping[str, Proposer]) -> None:
+        runner = EngineRunner(
+            engine=ray.get_actor(engine),
+            ledger=ray.get_actor(ledger),
+            scale=settings.scale,
+            data=settings.data,
+            anomalies=settings.anomalies,
+        )
+        self._engineer = Engineer(runner, {**default_proposers(settings.grammar), **more})
 
-    async def repair(self, candidate: Candidate, report: Report, brief: Brief) -> Candidate:
-        return await self._engineer.repair(candidate, report, brief)
+    async def repair(self, candidate: Candidate, evidence: Evidence, brief: Brief) -> Candidate:
+        return await self._engineer.repair(candidate, evidence, brief)
 
-    async def train(self, candidate: Candidate, stage: str, seeds: tuple[int, ...]) -> tuple[Trial, ...]:
-        return await self._engineer.train(candidate, stage, seeds)
+    async def train(
+        self, candidate: Candidate, stage: str, seeds: tuple[int, ...], pace: Pace | None
+    ) -> tuple[Trial, ...]:
+        return await self._engineer.train(candidate, stage, seeds, pace)
 
 
 class JudgeActor:
@@ -73,9 +86,12 @@ class JudgeActor:
         self._judge = Judge(settings)
 
     async def assess(
-        self, candidate: Candidate, report: Report, trials: tuple[Trial, ...], reference: Member
+        self, candidate: Candidate, report: Report, trials: tuple[Trial, ...], reference: Member, noise: Noise | None
     ) -> Verdict:
-        return await self._judge.assess(candidate, report, trials, reference)
+        return await self._judge.assess(candidate, report, trials, reference, noise)
+
+    async def reconsider(self, verdict: Verdict, report: Report) -> Verdict:
+        return await self._judge.reconsider(verdict, report)
 
 
 class AnalystActor:
@@ -94,13 +110,20 @@ class AnalystActor:
 class ExaminerActor:
     """Runs the gate: every examination in a child of this actor's fork server."""
 
-    def __init__(self) -> None:
+    def __init__(self, sandbox: SandboxSettings) -> None:
         _give_way()
-        from models.sandbox.parent import ForkServer
-
-        self._server = ForkServer()
+        self._server = sandbox.fork_server()
         self._one_at_a_time = asyncio.Semaphore(1)
         threading.Thread(target=self._server.start, daemon=True).start()  # warm by the time that the first job comes
+
+    async def layers(self) -> tuple[Layer, ...]:
+        """What confines candidates here. Raises UsageError where that is less than was required."""
+        from models.sandbox.parent import SandboxError
+
+        try:
+            return await asyncio.to_thread(self._server.layers)
+        except SandboxError as error:
+            raise UsageError(str(error)) from None
 
     async def examine(self, job: ExamJob) -> Report:
         from models.sandbox.parent import SandboxError
@@ -133,11 +156,11 @@ class TrialEngineActor:
     When its process ends, so does the campaign, cleanly: the same command goes on.
     """
 
-    def __init__(self, cpus_per_trial: float, max_trials: int) -> None:
+    def __init__(self, cpus_per_trial: float, max_trials: int, sandbox: SandboxSettings) -> None:
         from orchestrator.pools import resources_of
         from orchestrator.trial_engine import TrialEngine
 
-        self._engine = TrialEngine(resources_of(cpus_per_trial), max_trials)
+        self._engine = TrialEngine(resources_of(cpus_per_trial), max_trials, sandbox=sandbox)
 
     async def run(self, job: TrialJob) -> Trial:
         return await asyncio.wrap_future(self._engine.submit(job))
@@ -160,8 +183,9 @@ class EngineRunner:
     ledger: Any
     scale: Scale
     data: DataSpec
+    anomalies: AnomalyLimits
 
-    async def run(self, candidate: Candidate, stage: str, seed: int) -> Trial:
+    async def run(self, candidate: Candidate, stage: str, seed: int, pace: Pace | None = None) -> Trial:
         job = TrialJob(
             trial_id=trial_id_of(candidate.candidate_id, stage, seed),
             candidate_id=candidate.candidate_id,
@@ -170,6 +194,8 @@ class EngineRunner:
             stage=self.scale.stage(stage),
             seed=seed,
             data=self.data,
+            pace=pace,
+            anomalies=self.anomalies,
         )
         worst = Cost(slot_hours=job.stage.deadline_s / 3600)
         reservation = await self._reserve(f"{stage}/{candidate.arm}", worst)

@@ -7,8 +7,8 @@ import time
 
 import numpy as np
 
-from agents.analyst import Context, Noise
-from agents.brief import Brief, Member
+from agents.analyst import Context
+from agents.brief import Brief, Member, Noise
 from cognition.records import Candidate
 from cognition.statistics import pooled_std
 from models.scale import Stage
@@ -66,14 +66,6 @@ def context_of(
     population: Population, candidate: Candidate, stage: Stage, num_founders: int, horizon: int | None
 ) -> Context:
     """What a result is compared with, and the noise of the founders over their seeds."""
-    groups = []
-    for number in range(num_founders):
-        founder, _ = population.last_attempt(number)
-        member = population.member(founder.candidate_id) if founder else None
-        trials = member.trials if member else ()
-        groups.append(sorted(t.loss for t in trials if t.stage == stage.name and t.loss is not None))
-    repeated = [losses for losses in groups if len(losses) > 1]
-    spread = pooled_std(repeated) if repeated else None
     parents = [population.member(parent_id) for parent_id in candidate.parent_ids]
     siblings = [
         _on_seeds(member, stage)
@@ -82,11 +74,24 @@ def context_of(
     ]
     return Context(
         stage=stage.name,
-        noise=Noise(sigma=spread.std, dof=spread.dof) if spread and spread.std > 0 else None,
+        noise=noise_of(population, stage, num_founders),
         parents=tuple(_on_seeds(parent, stage) for parent in parents if parent is not None),
         siblings=tuple(siblings),
         baseline=None if candidate.number == 0 else reference_of(population, stage),
     )
+
+
+def noise_of(population: Population, stage: Stage, num_founders: int) -> Noise | None:
+    """The spread of the founders' losses over their seeds; None while no founder has two."""
+    groups = []
+    for number in range(num_founders):
+        founder, _ = population.last_attempt(number)
+        member = population.member(founder.candidate_id) if founder else None
+        trials = member.trials if member else ()
+        groups.append(sorted(t.loss for t in trials if t.stage == stage.name and t.loss is not None))
+    repeated = [losses for losses in groups if len(losses) > 1]
+    spread = pooled_std(repeated) if repeated else None
+    return Noise(sigma=spread.std, dof=spread.dof) if spread and spread.std > 0 else None
 
 
 def _on_seeds(member: Member, stage: Stage) -> Member:

@@ -11,18 +11,22 @@ import math
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from agents.brief import Evidence
 from agents.fitness import FitnessSettings
 from agents.grammar.proposer import GrammarSettings
 from cognition.novelty import SAME_BEHAVIOUR
+from models.anomalies import AnomalyLimits
 from models.data import DataSpec
+from models.sandbox.settings import SandboxSettings
 from models.scale import Scale, load_scale, scale_from_mapping
 from models.slots import SLOTS
 from orchestrator.errors import UsageError
+from orchestrator.founders import founder_names
 from orchestrator.selection import SelectionSettings
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -30,6 +34,7 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 Record = TypeVar("Record")
 
 ARMS = ("grammar", "random")
+EXPLORE, VERIFY = "explore", "verify"  # the stages that a scale has to have
 TRACKING_MODES = ("auto", "online", "offline", "none")
 
 
@@ -59,7 +64,7 @@ class CampaignSettings:
 
     name: str
     slot: str = "token_mixer"
-    founders: tuple[str, ...] = ("baselines",)
+    founders: tuple[str, ...] = ("baselines",)  # the reference baseline first, folders opened up
     noise_seeds: int = 1
     verify_best: int = 3
 
@@ -72,23 +77,8 @@ class CampaignSettings:
             )
         if self.verify_best < 0:
             raise ValueError(f"campaign.verify_best is {self.verify_best}: use 0 (no verification) or more")
-        known = ("baselines", *SLOTS[self.slot].baselines)
-        for founder in self.founders:
-            if founder not in known:
-                raise ValueError(f"campaign.founders has {founder!r}: known are {', '.join(known)}")
-        if "baselines" not in self.founders and SLOTS[self.slot].reference not in self.founders:
-            raise ValueError(
-                f"campaign.founders is {list(self.founders)}: the reference baseline "
-                f"{SLOTS[self.slot].reference!r} has to be among them, every score is relative to it"
-            )
-
-    def founder_names(self) -> tuple[str, ...]:
-        """Names of the founders, the reference baseline first."""
-        slot = SLOTS[self.slot]
-        names: list[str] = [slot.reference]
-        for founder in self.founders:
-            names += slot.baselines if founder == "baselines" else (founder,)
-        return tuple(dict.fromkeys(names))
+        # Opened up here, so that a folder which changes later is another configuration and moves no number.
+        object.__setattr__(self, "founders", founder_names(SLOTS[self.slot], self.founders))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,8 +127,6 @@ class ArmSettings:
 
     def __post_init__(self) -> None:
         for arm, weight in self.weights.items():
-            if arm not in ARMS:
-                raise ValueError(f"arms.weights has {arm!r}: known arms are {', '.join(ARMS)}")
             if not 0 <= weight < math.inf:
                 raise ValueError(f"arms.weights.{arm} is {weight}: use a number of 0 or more")
         if not sum(self.weights.values()) > 0:
@@ -188,6 +176,8 @@ class Settings:
     selection: SelectionSettings
     cluster: ClusterSettings
     tracking: TrackingSettings
+    sandbox: SandboxSettings
+    anomalies: AnomalyLimits
     seed: int = 0
     deterministic: bool = False
 
@@ -196,6 +186,11 @@ class Settings:
             raise ValueError(f"seed is {self.seed}: use 0 or more")
         if self.deterministic and self.flow.look_ahead is None:
             raise ValueError("deterministic is true and flow.look_ahead is null: deterministic mode needs a number")
+
+    def may_repair(self, evidence: Evidence) -> bool:
+        """Founders are whatever their files say; everything else may be mended, so often."""
+        left = evidence.report.attempt < self.flow.max_repairs
+        return evidence.failed and left and evidence.report.number >= len(self.campaign.founders)
 
     @property
     def run_folder(self) -> Path:
@@ -231,8 +226,8 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def settings_from(values: Mapping[str, Any]) -> Settings:
-    """Check composed values and turn them into `Settings`.
+def settings_from(values: Mapping[str, Any], more_arms: Iterable[str] = ()) -> Settings:
+    """Check composed values and turn them into `Settings`; `more_arms` are those whose proposers are handed in.
 
     Raises:
         UsageError: a value of the wrong type or out of range, or an unknown key.
@@ -257,7 +252,12 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
         missing = [name for name in hints if name not in parts and name not in ("seed", "deterministic")]
         if missing:
             raise ValueError(f"the configuration lacks {', '.join(missing)}: take away the override that deletes it")
-        return Settings(**parts)
+        settings = Settings(**parts)
+        known = (*ARMS, *more_arms)
+        for arm in settings.arms.weights:
+            if arm not in known:
+                raise ValueError(f"arms.weights has {arm!r}: known arms are {', '.join(known)}")
+        return settings
     except (ValueError, TypeError) as error:
         raise UsageError(_one_line(str(error))) from error
 

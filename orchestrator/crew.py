@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from agents.ledger import Limits, Spend
+from agents.protocols import Proposer
 from cognition.records import Metric
 from orchestrator import actors
 from orchestrator.cluster import Cluster
@@ -34,29 +35,41 @@ class Crew:
     together on two cores would hold the first trial up.
     """
 
-    def __init__(self, settings: Settings, cluster: Cluster, spent: Sequence[Spend], folder: Path) -> None:
-        self._settings, self._folder = settings, folder
+    def __init__(
+        self,
+        settings: Settings,
+        cluster: Cluster,
+        spent: Sequence[Spend],
+        folder: Path,
+        proposers: Mapping[str, Proposer],
+    ) -> None:
+        self._settings, self._folder, self._proposers = settings, folder, dict(proposers)
         self._started: list[Any] = []
         self._prefix = f"{settings.campaign.name}-{uuid.uuid4().hex[:8]}"
         limits = Limits(usd=settings.budget.usd, slot_hours=settings.budget.slot_hours)
         self.engine = self._host(
-            "engine", actors.TrialEngineActor, settings.cluster.cpus_per_trial, cluster.num_slots, restarts=0, retries=0
+            "engine",
+            actors.TrialEngineActor,
+            settings.cluster.cpus_per_trial,
+            cluster.num_slots,
+            settings.sandbox,
+            restarts=0,
+            retries=0,
         )
-        self.examiner = self._host("examiner", actors.ExaminerActor)
+        self.examiner = self._host("examiner", actors.ExaminerActor, settings.sandbox)
         self.ledger = self._host("ledger", actors.LedgerActor, limits, tuple(spent), restarts=0, retries=0)
         self.engineer = self._host(
             "engineer",
             actors.EngineerActor,
             self._name("engine"),
             self._name("ledger"),
-            settings.scale,
-            settings.data,
-            settings.grammar,
+            settings,
+            self._proposers,
         )
 
     @cached_property
     def researcher(self) -> Any:
-        return self._host("researcher", actors.ResearcherActor, self._settings.grammar)
+        return self._host("researcher", actors.ResearcherActor, self._settings.grammar, self._proposers)
 
     @cached_property
     def judge(self) -> Any:

@@ -23,7 +23,7 @@ class Estimate:
 def estimate(settings: Settings, num_slots: int, population: Population | None = None) -> Estimate:
     """Trials that are left, times what a trial takes: as measured in this campaign, else as conf/scale states it."""
     explore, verify = settings.scale.stage("explore"), settings.scale.stage("verify")
-    founders = len(settings.campaign.founder_names())
+    founders = len(settings.campaign.founders)
     given_up = population.num_refused() if population else 0
     num_explore = (settings.budget.candidates - given_up) * len(explore.seeds) + founders * (
         len(explore.seeds) + settings.campaign.noise_seeds

@@ -1,14 +1,19 @@
-"""What a campaign was made with: versions, git revision, hashes of data and code. Written beside its configuration."""
+"""What a campaign was made with: versions, git revision, hashes of data and code, and what confines its candidates."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from cognition.records import Report
+from models.sandbox.layer import Layer
 from orchestrator.config import Settings
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +31,18 @@ def facts_of(settings: Settings, corpus_digest: str) -> dict[str, Any]:
         "code_digest": _code_digest(),
         "data": {"source": settings.data.source, "digest": corpus_digest},
     }
+
+
+def in_words(layers: Sequence[Layer]) -> str:
+    """Which layers of the jail are in force, and what is missing of the others and why."""
+    held = ", ".join(layer.name for layer in layers if layer.in_force)
+    missing = "; ".join(f"{layer.name} missing ({layer.detail})" for layer in layers if not layer.in_force)
+    return f"{held}; {missing}" if missing else held
+
+
+def figures_of(report: Report) -> str:
+    """A report's properties as JSON, for an event's detail."""
+    return json.dumps({"kind": report.kind.value, "properties": [asdict(item) for item in report.properties]})
 
 
 def _version(name: str) -> str | None:

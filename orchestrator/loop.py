@@ -1,6 +1,6 @@
 """The research loop: one coroutine per candidate, from proposal to insight, then the best climb.
 
-Every `await` that costs something is written ahead in `Campaign`: an intent row before, a completion row after, both
+Every `await` that costs something is written ahead in `Steps`: an intent row before, a completion row after, both
 under an idempotent id. A kill between any two lines loses nothing and repeats nothing that was paid for.
 """
 
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 
+from agents.brief import Evidence
 from cognition.records import Candidate, Report
-from orchestrator.campaign import Campaign
 from orchestrator.promotion import claims_of, contenders
+from orchestrator.steps import Steps
 
 
-async def research(campaign: Campaign) -> None:
+async def research(campaign: Steps) -> None:
     """Run the campaign to its end: explore every number, then verify the best beside the best baseline."""
     async with asyncio.TaskGroup() as candidates:
         for number in campaign.numbers():
@@ -22,31 +23,37 @@ async def research(campaign: Campaign) -> None:
     await verify(campaign)
 
 
-async def pursue(campaign: Campaign, number: int) -> None:
-    """Take one candidate from nothing to what it taught."""
+async def pursue(campaign: Steps, number: int) -> None:
+    """Take one candidate from nothing to what it taught; what failed in training goes back with its evidence."""
     candidate, report = await invent(campaign, number)
-    if not report.refused:
+    while not report.refused:
         trials = await campaign.explore(candidate)
         verdict = await campaign.assess(candidate, report, trials)
         await campaign.explain(candidate, trials, verdict)
+        evidence = Evidence(report=report, trials=trials)
+        if not campaign.may_repair(evidence):
+            break
+        candidate, report = await invent(campaign, number, evidence)
     campaign.close(number)
 
 
-async def invent(campaign: Campaign, number: int) -> tuple[Candidate, Report]:
-    """Propose, examine, and repair what was refused, as long as repairs are left."""
+async def invent(campaign: Steps, number: int, failed: Evidence | None = None) -> tuple[Candidate, Report]:
+    """Propose, or mend what failed; examine; repair what was refused, as long as repairs are left."""
     async with campaign.flow.desk:
         candidate, report = campaign.last_attempt(number)
         if candidate is None:
             candidate = await campaign.propose(number)
+        elif failed is not None:
+            candidate, report = await campaign.repair(candidate, failed), None
         if report is None:
             report = await campaign.examine(candidate)
-        while report.refused and campaign.may_repair(report):
-            candidate = await campaign.repair(candidate, report)
+        while campaign.may_repair(refused := Evidence(report=report)):
+            candidate = await campaign.repair(candidate, refused)
             report = await campaign.examine(candidate)
     return candidate, report
 
 
-async def verify(campaign: Campaign) -> None:
+async def verify(campaign: Steps) -> None:
     """Retrain the best larger, on fresh seeds, measured on held-out data, beside the best baseline."""
     rival, best = contenders(campaign.population.finished(), campaign.settings.campaign.verify_best)
     if rival is None or not best:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
-from agents.brief import Member
+from agents.brief import Evidence, Member
 from agents.ledger import Cost, Spend
 from cognition.records import (
     Candidate,
@@ -22,7 +22,6 @@ from cognition.records import (
 )
 
 EXPLAINED = "explained"
-BASELINE_ARM = "baseline"
 
 
 class Population:
@@ -90,10 +89,29 @@ class Population:
         """Reports on one number, by attempt."""
         return tuple(report for _, report in sorted(self._reports.get(number, {}).items()))
 
-    def passed(self) -> Sequence[Report]:
-        """Reports of all candidates that passed the gate, by number."""
-        found = [r for by in self._reports.values() for r in by.values() if r.kind is ReportKind.passed]
-        return sorted(found, key=lambda report: report.number)
+    def passed(self, number: int | None = None, horizon: int | None = None) -> Sequence[Report]:
+        """Reports of candidates that passed the gate, by number.
+
+        With a `number`, only those that it may be compared with whatever the clock did: all attempts up to the
+        `horizon` and at the number itself, and of the numbers between the first that passed, since what failed in
+        training and came back may have done so before or after. Without a horizon: all.
+        """
+        found = []
+        for other, attempts in sorted(self._reports.items()):
+            passed = [report for _, report in sorted(attempts.items()) if report.kind is ReportKind.passed]
+            if number is None or horizon is None or other <= horizon or other == number:
+                found += passed
+            elif other < number:
+                found += passed[:1]
+        return found
+
+    def evidence(self, number: int, stage: str) -> Evidence | None:
+        """What came of the last attempt at a number; None before it was examined."""
+        candidate, report = self.last_attempt(number)
+        if candidate is None or report is None:
+            return None
+        own = self._trials_of.get(candidate.candidate_id, ()) if not report.refused else ()
+        return Evidence(report=report, trials=tuple(trial for trial in own if trial.stage == stage))
 
     def refusals(self, below: int | None = None) -> Sequence[Report]:
         found = [r for by in self._reports.values() for r in by.values() if r.refused]
@@ -145,15 +163,17 @@ class Population:
         members = [self.member(candidate_id) for candidate_id in self._verdicts]
         return sorted((m for m in members if m is not None), key=lambda member: member.candidate.number)
 
-    def closed(self, may_repair: Callable[[Report], bool]) -> set[int]:
-        """Numbers to which nothing more happens: judged and explained, or refused without a repair left."""
+    def closed(self, stage: str, may_repair: Callable[[Evidence], bool]) -> set[int]:
+        """Numbers to which nothing more happens: judged and explained, or refused, and no repair left to try."""
         closed = set()
         for number in self._attempts.keys() | self._reports.keys():
-            candidate, report = self.last_attempt(number)
-            given_up = report is not None and report.refused and not may_repair(report)
-            own = candidate if candidate is not None and candidate.number == number else None
-            settled = own is not None and own.candidate_id in self._verdicts and self.explained(own.candidate_id)
-            if given_up or (settled and report is not None):
+            candidate, _ = self.last_attempt(number)
+            evidence = self.evidence(number, stage)
+            if candidate is None or evidence is None or may_repair(evidence):
+                continue
+            own = candidate.number == number
+            settled = own and candidate.candidate_id in self._verdicts and self.explained(candidate.candidate_id)
+            if evidence.report.refused or settled:
                 closed.add(number)
         return closed
 

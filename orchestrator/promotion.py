@@ -9,7 +9,8 @@ from agents.brief import Member
 from cognition.records import Claim, Trial
 from cognition.statistics import paired_difference
 from models.scale import Stage
-from orchestrator.population import BASELINE_ARM, Population
+from orchestrator.founders import BASELINE_ARM
+from orchestrator.population import Population
 
 
 def exploration_loss(member: Member) -> float | None:

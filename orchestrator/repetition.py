@@ -26,14 +26,18 @@ def duplicate_by_source(candidate: Candidate, population: Population, now: float
     )
 
 
-def with_nearest(report: Report, population: Population, threshold: float | None) -> Report:
+def with_nearest(
+    report: Report, population: Population, threshold: float | None, horizon: int | None = None
+) -> Report:
     """The report with its nearest earlier neighbour by behaviour; a duplicate when that is nearer than the threshold.
 
-    None as the threshold refuses nothing: founders are trained whatever they resemble.
+    None as the threshold refuses nothing: founders are trained whatever they resemble. `horizon` bounds what may be
+    known in deterministic mode (orchestrator.flow).
     """
     if report.refused:
         return report
-    known = {passed.candidate_id: passed.fingerprint for passed in population.passed()}
+    seen = population.passed(report.number, horizon)
+    known = {passed.candidate_id: passed.fingerprint for passed in seen}
     found = nearest(report.fingerprint, known)
     if found is None:
         return report

@@ -13,16 +13,22 @@ from rich.text import Text
 
 from agents.brief import Member
 from cognition.records import Candidate, Claim, FailureKind, Record, Report, Trial, Verdict
-from orchestrator.campaign import VERIFY, Campaign
+from orchestrator.campaign import Campaign
+from orchestrator.config import VERIFY
 from orchestrator.estimate import estimate
-from orchestrator.population import BASELINE_ARM
+from orchestrator.facts import in_words
+from orchestrator.founders import BASELINE_ARM
 from orchestrator.result import Result
 from orchestrator.tracking import resolved_mode
 
 if TYPE_CHECKING:
     from orchestrator.trial_engine import RunningTrial
 
-KILLED = (FailureKind.nonfinite, FailureKind.diverged, FailureKind.timeout, FailureKind.leak)
+KILLED = (
+    *(FailureKind.nonfinite, FailureKind.diverged, FailureKind.timeout, FailureKind.leak, FailureKind.memory),
+    *(FailureKind.processes, FailureKind.disk, FailureKind.slow, FailureKind.no_progress, FailureKind.too_good),
+    FailureKind.silent,
+)
 _PLAIN_EVERY_S = 20.0
 _PLAIN_WIDTH = 140
 
@@ -120,6 +126,7 @@ def _choices(campaign: Campaign) -> Sequence[tuple[str, str]]:
         ("researchers", f"{arms}: built in, no language model (arms=grammar|random to choose)"),
         ("scale", f"{settings.scale.name}: {gpus} (scale=cpu|tiny to choose)"),
         ("ray", f"{cluster.description}, {cluster.num_slots} trial slots (cluster.address, cluster.slots)"),
+        ("sandbox", f"{in_words(campaign.layers)} (sandbox.require=full to insist, docs/sandbox.md)"),
         ("tracking", wandb),
         ("mode", "deterministic: one seed gives one campaign" if settings.deterministic else "fastest order"),
         (

@@ -41,7 +41,7 @@ from ray.tune.search import Searcher  # noqa: E402
 from ray.tune.stopper import Stopper  # noqa: E402
 
 from cognition.records import FailureKind, Metric, Trial, TrialStatus  # noqa: E402
-from models.sandbox.parent import ForkServer  # noqa: E402
+from models.sandbox.settings import SandboxSettings  # noqa: E402
 from models.trial import TrialJob, TrialRun  # noqa: E402
 
 Resources = Mapping[str, float]
@@ -167,10 +167,11 @@ _BOARDS: dict[str, JobBoard] = {}
 class QueueSearcher(Searcher):
     """Tune's view of the board. Tune pickles searchers with the Tuner, so it knows its board by name only."""
 
-    def __init__(self, board_name: str, max_trials: int | None) -> None:
+    def __init__(self, board_name: str, max_trials: int | None, sandbox: SandboxSettings) -> None:
         super().__init__(metric="loss", mode="min")
         self.board_name = board_name
         self.max_trials = max_trials
+        self.sandbox = sandbox
         self._live: dict[str, TrialJob] = {}
 
     def suggest(self, trial_id: str) -> Any:
@@ -183,7 +184,7 @@ class QueueSearcher(Searcher):
         if job is None:
             return None
         self._live[trial_id] = job
-        return {"job": job}
+        return {"job": job, "sandbox": self.sandbox}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         if isinstance(result.get("metric"), Metric):
@@ -224,7 +225,8 @@ class TrialHost(tune.Trainable):
     """A slot: hosts one trial after another, each in jailed children of its own fork server."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        self._server = ForkServer()
+        sandbox: SandboxSettings = config["sandbox"]
+        self._server = sandbox.fork_server()
         self._run: TrialRun | None = None
         self.reset_config(config)
 
@@ -258,6 +260,7 @@ class TrialEngine:
         resources_of: what one trial takes, by its job (a function of the stage: the stage names its pool).
         max_trials: at most so many at once, whatever the cluster has; None: as many as fit.
         host: the Tune trainable; benchmarks and tests hand in their own.
+        sandbox: how the hosts confine candidates.
     """
 
     def __init__(
@@ -265,12 +268,14 @@ class TrialEngine:
         resources_of: Callable[[TrialJob], Resources],
         max_trials: int | None = None,
         host: type[Any] = TrialHost,
+        sandbox: SandboxSettings | None = None,
     ) -> None:
         self._name = uuid.uuid4().hex
         self._board = _BOARDS.setdefault(self._name, JobBoard())
         self._resources_of = resources_of
         self._max_trials = max_trials
         self._host = host
+        self._sandbox = sandbox or SandboxSettings()
         self._scratch = tempfile.TemporaryDirectory(prefix="trial-engine-")
         self._thread = threading.Thread(target=self._tune, name="tuner", daemon=True)
         self._thread.start()
@@ -301,7 +306,7 @@ class TrialEngine:
         tuner = tune.Tuner(
             tune.with_resources(self._host, factory),
             tune_config=tune.TuneConfig(
-                search_alg=QueueSearcher(self._name, self._max_trials),
+                search_alg=QueueSearcher(self._name, self._max_trials, self._sandbox),
                 num_samples=-1,
                 reuse_actors=True,
                 trial_name_creator=_trial_name,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from agents.brief import Brief, Member
+from agents.brief import Brief, Evidence, Member
 from agents.grammar.canonical import canonical, changes_between
 from agents.grammar.describe import motivation_of, name_of
 from agents.grammar.genome import DOMAINS, Gene, Genome, OutputGate, OutputNorm, QKNorm, Width, from_json, to_json
@@ -19,15 +19,25 @@ from agents.grammar.known import BASELINE_GENOMES
 from agents.grammar.learning import LearningSettings, mutation_weights, uniform_weights
 from agents.grammar.mutate import crossover, mutate, random_genome, with_gene
 from agents.grammar.render import render
-from cognition.records import Candidate, Report, ReportKind, candidate_id_of
+from cognition.records import Candidate, ReportKind, candidate_id_of
 
 _TRIES = 32
 
-# What to try first when a property of the gate refused a design: (field, value) in the order of trying.
+_LIGHTER: tuple[tuple[str, Gene], ...] = (("long_taps", 0), ("value_width", Width.same), ("key_width", Width.same))
+_TAME: tuple[tuple[str, Gene], ...] = (("qk_norm", QKNorm.l2), ("output_norm", OutputNorm.rms))
+
+# What to try first when a property of the gate refused a design, or its training failed: (field, value) in the order
+# of trying.
 _REMEDIES: Mapping[str, tuple[tuple[str, Gene], ...]] = {
-    "parameters": (("value_width", Width.same), ("key_width", Width.same), ("output_gate", OutputGate.head)),
-    "cost": (("long_taps", 0), ("value_width", Width.same), ("key_width", Width.same)),
-    "finite": (("qk_norm", QKNorm.l2), ("output_norm", OutputNorm.rms)),
+    "contract": (("value_width", Width.same), ("key_width", Width.same), ("output_gate", OutputGate.head)),
+    "cost": _LIGHTER,
+    "finite": _TAME,
+    "nonfinite": _TAME,
+    "diverged": _TAME,
+    "slow": _LIGHTER,
+    "silent": _LIGHTER,
+    "timeout": _LIGHTER,
+    "memory": _LIGHTER,
     "gradients": (("qk_norm", QKNorm.none), ("output_norm", OutputNorm.rms)),
 }
 
@@ -94,7 +104,7 @@ class GrammarProposer:
             changes=changes_between(genomes[0], child) if parent_ids else (),
         )
 
-    async def repair(self, candidate: Candidate, report: Report, brief: Brief) -> Candidate:
+    async def repair(self, candidate: Candidate, evidence: Evidence, brief: Brief) -> Candidate:
         """The next attempt: a duplicate moves on; a refused design loses what refused it, else one of its changes."""
         genome = _own_genome(candidate)
         rng = brief.rng(candidate.attempt + 1)
@@ -103,10 +113,10 @@ class GrammarProposer:
             (genome_of(m.candidate) for m in brief.parents if m.candidate.candidate_id in candidate.parent_ids[:1]),
             None,
         )
-        if report.kind is ReportKind.duplicate:
+        if evidence.report.kind is ReportKind.duplicate:
             child = mutate(genome, rng, num_changes=2 + candidate.attempt, weights=weights)
         else:
-            child = _without_offender(genome, parent, report, rng)
+            child = _without_offender(genome, parent, evidence.offence, rng)
         known = _known_genomes(brief) | {genome}
         for _ in range(_TRIES):
             if child not in known:
@@ -126,14 +136,14 @@ class RandomProposer:
             genome = random_genome(rng)
         return candidate_from(genome, brief, attempt=brief.attempt)
 
-    async def repair(self, candidate: Candidate, report: Report, brief: Brief) -> Candidate:
-        """Another random design after a duplicate; otherwise the same design without what refused it."""
+    async def repair(self, candidate: Candidate, evidence: Evidence, brief: Brief) -> Candidate:
+        """Another random design after a duplicate; otherwise the same design without what offended."""
         genome = _own_genome(candidate)
         rng = brief.rng(candidate.attempt + 1)
-        if report.kind is ReportKind.duplicate:
+        if evidence.report.kind is ReportKind.duplicate:
             child = random_genome(rng)
         else:
-            child = _without_offender(genome, None, report, rng)
+            child = _without_offender(genome, None, evidence.offence, rng)
         if child == genome:
             child = mutate(child, rng, weights=uniform_weights())
         return _repaired(candidate, child, brief, ())
@@ -200,10 +210,9 @@ def _known_genomes(brief: Brief) -> set[Genome]:
     return {genome for member in members if (genome := genome_of(member.candidate)) is not None}
 
 
-def _without_offender(genome: Genome, parent: Genome | None, report: Report, rng: np.random.Generator) -> Genome:
-    """The design with a safer value where the failed property suggests one, else with one change taken back."""
-    failed = next((item.name for item in report.properties if not item.passed), "")
-    for name, value in _REMEDIES.get(failed, ()):
+def _without_offender(genome: Genome, parent: Genome | None, offence: str, rng: np.random.Generator) -> Genome:
+    """The design with a safer value where the offence suggests one, else with one change taken back."""
+    for name, value in _REMEDIES.get(offence, ()):
         safer = with_gene(genome, name, value)
         if safer != genome:
             return safer

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import NoReturn
 
 from models.sandbox import wire
+from models.sandbox.layer import Layer
 
 CANDIDATE_FILE = "<candidate>"
 """Traceback frames of this file are the candidate's own lines; models.loading compiles under this name."""
@@ -30,9 +31,10 @@ class TaskError(Exception):
 class Channel:
     """The child's end: messages to and from the parent, and the files that it handed over."""
 
-    def __init__(self, connection: socket.socket, handed_fds: tuple[int, ...]) -> None:
+    def __init__(self, connection: socket.socket, handed_fds: tuple[int, ...], layers: tuple[Layer, ...] = ()) -> None:
         self._connection = connection
         self.handed_fds = handed_fds
+        self.layers = layers
 
     def receive(self) -> wire.Message:
         """The parent's next message; the parent is trusted, so its arrays may have any size."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from cognition.records import FailureKind, Property, Report, ReportKind
+from models.policy import check
 from models.sandbox import wire
 from models.sandbox.parent import Child, ForkServer, SandboxError
 from models.sandbox.sealed import TrialError, expect, talking
@@ -36,6 +37,8 @@ class ExamJob:
     size: ModelSize
     length: int  # tokens at which FLOPs per token are counted
     deadline_s: float
+    policy: bool = True  # read the source before it runs
+    thorough: bool = False  # at longer lengths too
 
     def __post_init__(self) -> None:
         slot_named(self.slot)
@@ -46,7 +49,7 @@ class ExamJob:
 
 
 def examine(job: ExamJob, server: ForkServer) -> Report:
-    """Run the gate on a candidate: passed, refused, crashed or timeout.
+    """Read a candidate and run the gate on it: passed, refused, crashed or timeout.
 
     Raises SandboxError when no child could be had, which says nothing about the candidate.
     """
@@ -78,15 +81,21 @@ def examine(job: ExamJob, server: ForkServer) -> Report:
 
     if problem := source_problem(job.source):
         return report(ReportKind.refused, problem)
+    read = check(job.source) if job.policy else None
+    if read is not None and not read.passed:
+        return report(ReportKind.refused, f"policy: {read.detail}", _Findings(properties=(read,)))
     told: dict[str, Json] = {
         "source": job.source,
         "slot": job.slot,
         "size": asdict(job.size),
         "length": job.length,
+        "thorough": job.thorough,
     }
     try:
         with talking(spawn, "examine", told) as child:
             found = _findings(expect(child, "examined"))
+        if read is not None:
+            found = replace(found, properties=(read, *found.properties))
     except TrialError as error:
         if error.kind is FailureKind.worker_died:
             raise SandboxError(error.detail) from error

@@ -9,8 +9,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,23 +16,29 @@ import sys
 import tempfile
 import threading
 import time
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Literal, Self, get_args
 
 import numpy as np
 
-from models.sandbox import wire
-from models.sandbox.jail import Limits, scrubbed
+from models.sandbox import leavings, wire
+from models.sandbox.held_process import Detached, HeldProcess, Launched
+from models.sandbox.jail import Cause, Device, Layer, Limits, scrubbed
 
 _REQUEST_TIMEOUT_S = 30.0
 _KILL_TIMEOUT_S = 1.2
 _CLOSE_TIMEOUT_S = 10.0
 _ROOT = Path(__file__).resolve().parents[2]
+
+
+Require = Literal["available", "full"]
+"""Which layers of the jail have to hold: those that this machine has, or every one that Linux can have."""
+
+_USE_OF: dict[Cause, str] = {"memory": "memory", "processes": "processes and threads", "disk": "the disk"}
 
 
 class SandboxError(RuntimeError):
@@ -48,6 +52,8 @@ class Ended:
     code: int | None = None
     signal: int | None = None
     log: str = ""  # the last of what it printed: untrusted text
+    cause: Cause | None = None  # the limit for which the watch ended it
+    excess: str = ""  # by how much it was past that limit
 
     @property
     def with_server(self) -> bool:
@@ -56,7 +62,9 @@ class Ended:
 
     def describe(self) -> str:
         """One line for a failure's detail, with what the child printed last."""
-        if self.signal is not None:
+        if self.cause is not None:
+            how = f"the child was ended for its use of {_USE_OF[self.cause]}: {self.excess}"
+        elif self.signal is not None:
             name = signal.Signals(self.signal).name if self.signal in set(signal.Signals) else f"signal {self.signal}"
             how = f"the child was ended by {name}"
         elif self.code is not None:
@@ -114,8 +122,13 @@ class Child:
 class ForkServer:
     """A fork server that is started when first needed, and started anew when it has been lost.
 
-    `tasks` names a module with `TASKS` (name -> task) and `warm_up()`; importing it is the preload. `search_path` adds
-    folders to the server's import path. The import path of our own packages is passed on from wherever they are.
+    `tasks` names a module with `TASKS` (name -> task) and `warm_up()` or `warm_up(device)`; importing it is the
+    preload. `search_path` adds folders to the server's import path. The import path of our own packages is passed on
+    from wherever they are.
+
+    `device` is what the children compute on: on "cuda" they may start compilers and speak to the card, so that the
+    jail is wider. `require="full"` refuses to start where a layer of the jail is missing that Linux can have.
+    `compile_cache` names a trusted folder whose content every child on CUDA finds in the caches of its compilers.
     """
 
     def __init__(
@@ -124,11 +137,24 @@ class ForkServer:
         tasks: str = "models.sandbox.tasks",
         search_path: Sequence[str] = (),
         limits: Limits | None = None,
+        require: Require = "available",
+        device: Device = "cpu",
+        compile_cache: str | None = None,
         start_timeout_s: float = 180.0,
     ) -> None:
+        for name, value, choices in (("require", require, get_args(Require)), ("device", device, get_args(Device))):
+            if value not in choices:
+                raise ValueError(f"{name} is {value!r}; choose one of {', '.join(choices)}")
         self._tasks = tasks
         self._search_path = tuple(search_path)
-        self._limits = limits or Limits()
+        self._require = require
+        self._settings = json.dumps(
+            {
+                "limits": asdict(limits or Limits.for_device(device)),
+                "device": device,
+                "compile_cache": compile_cache,
+            }
+        )
         self._start_timeout_s = start_timeout_s
         self._lock = threading.Lock()
         self._server: _Server | None = None
@@ -136,6 +162,10 @@ class ForkServer:
     def start(self) -> int:
         """Have a server that is ready, and return its process id. Raises SandboxError when it cannot be started."""
         return self._ready().pid
+
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers of the jail as a first child found them. Raises SandboxError like `start`."""
+        return self._ready().layers
 
     def spawn(
         self,
@@ -189,19 +219,24 @@ class ForkServer:
                 self._server.close()
                 self._server = None
             if self._server is None:
-                self._server = _Server(
+                server = _Server(
                     tasks=self._tasks,
                     search_path=self._search_path,
-                    limits=self._limits,
+                    settings=self._settings,
                     start_timeout_s=self._start_timeout_s,
                 )
+                missing = [layer for layer in server.layers if layer.required and not layer.in_force]
+                if missing and self._require == "full":
+                    server.close()
+                    raise SandboxError(_incomplete(missing))
+                self._server = server
             return self._server
 
 
 class _Server:
     """One running server process and the request in flight to it."""
 
-    def __init__(self, *, tasks: str, search_path: tuple[str, ...], limits: Limits, start_timeout_s: float) -> None:
+    def __init__(self, *, tasks: str, search_path: tuple[str, ...], settings: str, start_timeout_s: float) -> None:
         self._lock = threading.Lock()
         self._lost = False
         self._scratch = tempfile.mkdtemp(prefix="sandbox-")
@@ -217,7 +252,7 @@ class _Server:
                     str(theirs.fileno()),
                     self._scratch,
                     tasks,
-                    json.dumps(asdict(limits)),
+                    settings,
                 ],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
@@ -226,12 +261,12 @@ class _Server:
                 env=_server_environment(search_path, self._scratch),
                 start_new_session=True,
             )
-        self._process: _Process = _Launched(launched)
+        self._process: HeldProcess = Launched(launched)
         deadline = time.monotonic() + start_timeout_s
         try:
             self.pid = wire.receive(self._control, deadline=deadline).integer("pid")
             if sys.platform == "linux":
-                self._process = _Detached(self.pid)
+                self._process = Detached(self.pid)
                 launched.wait()
             greeting = wire.receive(self._control, deadline=deadline)
         except (wire.WireError, OSError) as error:
@@ -240,7 +275,8 @@ class _Server:
             raise SandboxError(f"the fork server did not start: {detail}") from error
         if greeting.kind != "ready":
             self.close()
-            raise SandboxError(f"the fork server cannot import {tasks}:\n{greeting.text('detail')}")
+            raise SandboxError(f"the fork server cannot serve {tasks}:\n{greeting.text('detail')}")
+        self.layers = tuple(Layer(**row) for row in greeting.rows("layers"))  # type: ignore[arg-type]
 
     def is_alive(self) -> bool:
         return not self._lost and not self._process.has_ended(0)
@@ -274,6 +310,8 @@ class _Server:
             code=reply.optional_integer("code"),
             signal=reply.optional_integer("signal"),
             log=reply.text("log") if "log" in reply.body else "",
+            cause=_cause(reply.body.get("cause")),
+            excess=reply.text("detail") if "detail" in reply.body else "",
         )
 
     def close(self) -> None:
@@ -284,55 +322,13 @@ class _Server:
         if not self._process.has_ended(_CLOSE_TIMEOUT_S):
             self._abandon()
         self._control.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        leavings.remove(self._scratch, timeout_s=_CLOSE_TIMEOUT_S)
 
     def _abandon(self) -> None:
         """Kill a server that no longer answers: its children die with it."""
         self._lost = True
         self._process.kill()
         self._process.has_ended(_CLOSE_TIMEOUT_S)
-
-
-class _Process(Protocol):
-    """A process that can be killed without fear that its number has gone to another."""
-
-    def has_ended(self, timeout_s: float) -> bool: ...
-
-    def kill(self) -> None: ...
-
-
-class _Launched:
-    """A child of this process, unreaped until it is known to have ended."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
-
-    def has_ended(self, timeout_s: float) -> bool:
-        try:
-            self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
-
-    def kill(self) -> None:
-        self._process.kill()
-
-
-class _Detached:
-    """A process that is no child of this one, held by a pidfd. The caller has just heard from it, so it is the one."""
-
-    def __init__(self, pid: int) -> None:
-        self._fd = os.pidfd_open(pid)
-        weakref.finalize(self, os.close, self._fd)
-
-    def has_ended(self, timeout_s: float) -> bool:
-        poll = select.poll()
-        poll.register(self._fd, select.POLLIN)
-        return bool(poll.poll(timeout_s * 1_000))
-
-    def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._fd, signal.SIGKILL)
 
 
 @contextmanager
@@ -351,6 +347,21 @@ def lent(tokens: wire.Array) -> Iterator[int]:
             seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
             fcntl.fcntl(file.fileno(), fcntl.F_ADD_SEALS, seals)
         yield file.fileno()
+
+
+def _incomplete(missing: Sequence[Layer]) -> str:
+    lines = [f"  {layer.name}: {layer.detail}; to have it: {layer.remedy}" for layer in missing]
+    return "\n".join(
+        [
+            f'the sandbox lacks {len(missing)} of its layers, and require is "full":',
+            *lines,
+            "or go on without them: sandbox.require=available",
+        ]
+    )
+
+
+def _cause(value: wire.Json) -> Cause | None:
+    return next((cause for cause in get_args(Cause) if cause == value), None)
 
 
 def _server_environment(search_path: tuple[str, ...], scratch: str) -> dict[str, str]:

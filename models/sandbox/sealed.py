@@ -13,6 +13,7 @@ Shapes: N windows, T time, D model width, V vocabulary, A audited positions.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
@@ -32,6 +33,7 @@ Spawn = Callable[[str, Mapping[str, Json]], AbstractContextManager[Child]]
 
 _TOKENS_PER_REQUEST = 4_096
 _CHILD_FAILURES = {"nonfinite": FailureKind.nonfinite, "diverged": FailureKind.diverged}
+_PARAMETER_BYTES = 4
 _HEAD = "head.weight"
 _EMBEDDING = "embedding.weight"
 
@@ -181,18 +183,11 @@ def _score(
     spawn: Spawn,
 ) -> Sealed:
     scores: dict[str, TokenScores] = {}
-    shapes: dict[str, Json] = {name: [*array.shape] for name, array in next(iter(weights.values())).items()}
-    told: dict[str, Json] = {"size": asdict(subject.size), "slot": subject.slot, "shapes": shapes}
+    told: dict[str, Json] = {"size": asdict(subject.size), "slot": subject.slot}
+    numbers = set()
     with talking(spawn, "score", told) as child:
-        counted = expect(child, "counted")
-        num_parameters, target = counted.integer("num_parameters"), counted.integer("target_parameters")
-        if abs(num_parameters - target) > counted.real("tolerance") * target:
-            raise TrialError(
-                FailureKind.error,
-                f"the saved weights hold {num_parameters} non-embedding parameters, the budget is {target}: "
-                "build no more than the gate saw",
-            )
         for task, state in weights.items():
+            numbers.add(_count(child, task, state))
             arrays = {"hidden_NTD": whole[task], "head_VD": state[_HEAD], "targets_NT": eval_sets[task].targets}
             child.send("score", arrays=arrays)
             scored = expect(child, "scored")
@@ -203,7 +198,29 @@ def _score(
                 accuracy_stderr=scored.optional_real("accuracy_stderr"),
                 num_items=scored.integer("num_items"),
             )
-    return Sealed(scores=scores, num_parameters=num_parameters)
+    if len(numbers) != 1:
+        raise TrialError(
+            FailureKind.error,
+            f"the weights saved for different tasks hold {sorted(numbers)} parameters: build the same model every time",
+        )
+    return Sealed(scores=scores, num_parameters=numbers.pop())
+
+
+def _count(child: Child, task: str, state: Mapping[str, Array]) -> int:
+    """Non-embedding parameters in a task's weights, within the budget; eight-byte entries count as two."""
+    shapes: dict[str, Json] = {
+        name: [*array.shape, math.ceil(array.dtype.itemsize / _PARAMETER_BYTES)] for name, array in state.items()
+    }
+    child.send("count", {"shapes": shapes})
+    counted = expect(child, "counted")
+    num_parameters, target = counted.integer("num_parameters"), counted.integer("target_parameters")
+    if abs(num_parameters - target) > counted.real("tolerance") * target:
+        raise TrialError(
+            FailureKind.error,
+            f"the weights saved for {task} hold {num_parameters} non-embedding parameters, the budget is {target}: "
+            "build no more than the gate saw",
+        )
+    return num_parameters
 
 
 def _audit(

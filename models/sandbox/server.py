@@ -1,27 +1,30 @@
 """The fork server: imports everything once, then forks a confined child per task.
 
-`python -m models.sandbox.server CONTROL_FD SCRATCH TASKS LIMITS` has its own main, so that no child carries the
+`python -m models.sandbox.server CONTROL_FD SCRATCH TASKS SETTINGS` has its own main, so that no child carries the
 parent's interpreter. It has one thread and answers one request at a time over the control socket:
 
     spawn {task, num_fds} + descriptors (the child's socket first)  ->  spawned {child, pid} | refused {detail}
-    kill  {child}                                                   ->  ended {code, signal, log}
+    kill  {child}                                                   ->  ended {code, signal, log, cause, detail}
+
+Between requests it looks at what its children use (models.sandbox.watch) and ends those that are past a limit.
 
 It is the only process that signals children, since it alone knows which process ids are unreaped: a number is never
 signalled after it may have been given to somebody else. When a child ends, or is to end, its process group is killed,
 then every process that was orphaned to this server (it is their subreaper), until none is left. An orphan therefore
-lives no longer than the next child that ends. The server ends with its parent: the control socket's EOF kills all.
+lives no longer than a look of the watch. The server ends with its parent: the control socket's EOF kills all.
 
-Not guaranteed: survival of a child that kills the server (it has the same user); the parent starts a new one then.
+Not guaranteed: survival of a child that kills the server, where neither file rules nor a user of its own hold it back;
+the parent starts a new one then.
 """
 
 from __future__ import annotations
 
 import gc
 import importlib
+import inspect
 import json
 import os
 import selectors
-import shutil
 import signal
 import socket
 import sys
@@ -35,12 +38,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from models.sandbox import wire
+from models.sandbox import leavings, linux, wire
 from models.sandbox.child import Channel, Task, run
-from models.sandbox.jail import Jail, Limits, become_subreaper, confine
+from models.sandbox.jail import Device, Jail, Limits, Tools, confine, prepare
+from models.sandbox.watch import Excess, Watch, usage_of
 
 _LOG_TAIL_BYTES = 2_000
+_LOOK_S = 0.2
+_PROBE_TIMEOUT_S = 30.0
+_REMOVAL_S = 0.2  # for one try at what a child left
+_LAST_REMOVAL_S = 8.0
 _DEATH_WAIT_S = 5.0
+_STRAYS_S = 0.5  # for orphans that another child may go on making
 _MAX_FDS = 64
 
 
@@ -50,19 +59,57 @@ class _Child:
     pid: int
     scratch: str
     log_fd: int
+    watch: Watch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How children are confined; sent by the parent as JSON."""
+
+    limits: Limits
+    device: Device
+    compile_cache: str | None
+
+    @classmethod
+    def parsed(cls, text: str) -> Settings:
+        """The settings that the parent wrote."""
+        table = json.loads(text)
+        return cls(limits=Limits(**table["limits"]), device=table["device"], compile_cache=table["compile_cache"])
 
 
 class Server:
     """The state of the fork server's one thread."""
 
-    def __init__(self, *, control: socket.socket, tasks: Mapping[str, Task], scratch: str, limits: Limits) -> None:
+    def __init__(
+        self, *, control: socket.socket, tasks: Mapping[str, Task], scratch: str, settings: Settings, tools: Tools
+    ) -> None:
         self._control = control
         self._tasks = tasks
         self._scratch = scratch
-        self._limits = limits
+        self._settings = settings
+        self._tools = tools
         self._children: dict[int, _Child] = {}
         self._ended: dict[int, dict[str, wire.Json]] = {}
         self._next_number = 0
+        self._next_look = 0.0
+        self._leavings: list[str] = []  # folders that could not be removed at once
+
+    def layers(self) -> list[wire.Json]:
+        """The layers that hold, as rows: found by confining a child. Raises RuntimeError when it cannot be."""
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                child = self._fork(_tell_layers, (theirs.fileno(),))
+            try:
+                told = wire.receive(ours, deadline=time.monotonic() + _PROBE_TIMEOUT_S)
+            except wire.WireError as error:
+                self._end(child)
+                raise RuntimeError(
+                    f"a child could not be confined: {error}\n{self._ended[child.number]['log']}"
+                ) from error
+        self._end(child)
+        del self._ended[child.number]
+        return [*told.rows("layers")]
 
     def serve(self) -> None:
         """Answer requests until the parent closes the control socket; leaves no descendant behind."""
@@ -77,13 +124,17 @@ class Server:
                 selector.register(wake, selectors.EVENT_READ)
                 selector.register(self._control, selectors.EVENT_READ)
                 while True:
-                    for key, _ in selector.select():
+                    for key, _ in selector.select(_LOOK_S if self._children or self._leavings else None):
                         if key.fileobj is wake:
                             if {signal.SIGTERM, signal.SIGINT} & set(wake.recv(4096)):
                                 return
                             self._reap()
                         else:
                             self._answer(wire.receive(self._control))
+                    if (began := time.monotonic()) >= self._next_look:
+                        self._look()
+                        now = time.monotonic()
+                        self._next_look = now + max(_LOOK_S, now - began)  # half of its time at most
         except wire.PeerGoneError:
             return
         finally:
@@ -95,7 +146,7 @@ class Server:
             num_fds = request.integer("num_fds", low=1, high=_MAX_FDS)
             _, fds, _, _ = socket.recv_fds(self._control, 1, num_fds)
             try:
-                child = self._spawn(request.text("task"), tuple(fds))
+                child = self._fork(self._tasks[request.text("task")], tuple(fds))
             except (OSError, KeyError) as error:
                 wire.send(self._control, "refused", {"detail": f"{type(error).__name__}: {error}"})
             else:
@@ -111,19 +162,22 @@ class Server:
         else:
             wire.send(self._control, "refused", {"detail": f"no such request: {request.kind}"})
 
-    def _spawn(self, name: str, fds: tuple[int, ...]) -> _Child:
-        task = self._tasks[name]
+    def _fork(self, task: Task, fds: tuple[int, ...]) -> _Child:
         scratch = tempfile.mkdtemp(prefix="child-", dir=self._scratch)
         log_path = Path(self._scratch, f"{Path(scratch).name}.log")
         log_fd = os.open(log_path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         log_path.unlink()
+        limits, usage = self._settings.limits, usage_of(os.getpid())
         jail = Jail(
             scratch=scratch,
             log_fd=log_fd,
             kept_fd=fds[0],
             handed_fds=fds[1:],
             server_pid=os.getpid(),
-            limits=self._limits,
+            limits=limits,
+            device=self._settings.device,
+            tools=self._tools,
+            compile_cache=self._settings.compile_cache,
         )
         try:
             pid = os.fork()
@@ -133,25 +187,41 @@ class Server:
             raise
         if pid == 0:
             _live(task, jail)
-        child = _Child(number=self._next_number, pid=pid, scratch=scratch, log_fd=log_fd)
+        watch = Watch(
+            pid=pid,
+            scratch=scratch,
+            log_fd=log_fd,
+            limits=limits,
+            handed_fds=jail.handed_fds,
+            forked_bytes=usage.private_bytes if usage is not None else 0,
+        )
+        child = _Child(number=self._next_number, pid=pid, scratch=scratch, log_fd=log_fd, watch=watch)
         self._next_number += 1
         self._children[child.number] = child
         return child
+
+    def _look(self) -> None:
+        """End the children that are past a limit, and the orphans; go on removing what children left."""
+        for child in list(self._children.values()):
+            if (excess := child.watch.excess()) is not None:
+                self._end(child, excess)
+        self._kill_strays(_LOOK_S)
+        self._leavings = [folder for folder in self._leavings if not leavings.remove(folder, timeout_s=_REMOVAL_S)]
 
     def _reap(self) -> None:
         for child in list(self._children.values()):
             if _has_ended(child.pid):
                 self._end(child)
-        self._kill_strays()
+        self._kill_strays(_LOOK_S)
 
-    def _end(self, child: _Child) -> None:
+    def _end(self, child: _Child, excess: Excess | None = None) -> None:
         """Kill what is left of a child and of everything it started, then reap it and remove its scratch folder."""
         # The child is unreaped until waitpid below, so that its number, as process and as group, is still its own.
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         os.kill(child.pid, signal.SIGKILL)  # before its setsid it is in no group of its own
         _await_end(child.pid)
-        self._kill_strays()
+        self._kill_strays(_DEATH_WAIT_S if len(self._children) == 1 else _STRAYS_S)
         reaped, status = os.waitpid(child.pid, os.WNOHANG)
         if not reaped:  # the kernel keeps it for now; its SIGCHLD brings us back
             return
@@ -160,14 +230,19 @@ class Server:
             "code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
             "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
             "log": _tail(child.log_fd),
+            "cause": excess.cause if excess is not None else None,
+            "detail": excess.detail if excess is not None else "",
         }
         os.close(child.log_fd)
-        with suppress(OSError, RecursionError):  # a hostile folder may be left; the scratch root goes with the server
-            shutil.rmtree(child.scratch)
+        if not leavings.remove(child.scratch, timeout_s=_REMOVAL_S):
+            self._leavings.append(child.scratch)
 
-    def _kill_strays(self) -> None:
-        """Kill and reap orphaned descendants; each death may orphan more of them to this process."""
-        give_up = time.monotonic() + _DEATH_WAIT_S
+    def _kill_strays(self, timeout_s: float) -> None:
+        """Kill and reap orphaned descendants; each death may orphan more of them to this process.
+
+        Gives up after `timeout_s`: a living child may go on making orphans.
+        """
+        give_up = time.monotonic() + timeout_s
         while time.monotonic() < give_up:
             known = {child.pid for child in self._children.values()}
             strays = [pid for pid in _own_children() if pid not in known]
@@ -184,11 +259,15 @@ def _live(task: Task, jail: Jail) -> NoReturn:
     """The child's side of the fork; never returns into the server's frames."""
     try:
         confined = confine(jail)
-        run(task, Channel(socket.socket(fileno=confined.kept_fd), confined.handed_fds))
+        run(task, Channel(socket.socket(fileno=confined.kept_fd), confined.handed_fds, confined.layers))
     except BaseException:  # noqa: BLE001  the process boundary: a child that is not confined must not run anything
         traceback.print_exc()
     finally:
         os._exit(1)
+
+
+def _tell_layers(channel: Channel) -> None:
+    channel.send("confined", {"layers": [layer.as_row() for layer in channel.layers]})
 
 
 def _has_ended(pid: int) -> bool:
@@ -225,10 +304,13 @@ def _tail(fd: int) -> str:
     return os.pread(fd, _LOG_TAIL_BYTES, max(0, size - _LOG_TAIL_BYTES)).decode("utf-8", "replace")
 
 
-def _preload(module_name: str) -> Mapping[str, Task]:
+def _preload(module_name: str, device: Device) -> Mapping[str, Task]:
     """Import the tasks' module and let it warm up; a server with a second thread could not fork safely."""
     module = importlib.import_module(module_name)
-    module.warm_up()
+    if inspect.signature(module.warm_up).parameters:
+        module.warm_up(device)
+    else:
+        module.warm_up()
     num_threads = len(os.listdir("/proc/self/task")) if sys.platform == "linux" else threading.active_count()
     if num_threads != 1:
         raise RuntimeError(f"{module_name} left {num_threads} threads; preload nothing that starts one")
@@ -237,8 +319,8 @@ def _preload(module_name: str) -> Mapping[str, Task]:
 
 
 def main(arguments: list[str]) -> int:
-    """Serve on the control socket until it closes; 1 when the tasks cannot be imported."""
-    control_fd, scratch, module_name, limits = arguments
+    """Serve on the control socket until it closes; 1 when the tasks cannot be imported or no child can be confined."""
+    control_fd, scratch, module_name, settings = arguments
     control = socket.socket(fileno=int(control_fd))
     control.set_inheritable(False)
     # Ray kills the children of a worker that ends. A server that is no child lives on until it has cleared up after
@@ -247,18 +329,30 @@ def main(arguments: list[str]) -> int:
         os._exit(0)
     wire.send(control, "started", {"pid": os.getpid()})
     try:
-        tasks = _preload(module_name)
-        subreaper = become_subreaper()
+        server = _ready(control, scratch, module_name, Settings.parsed(settings))
     except Exception:  # noqa: BLE001  the process boundary: whatever an import raises is told to the parent
         wire.send(control, "failed", {"detail": traceback.format_exc()[-4_000:]})
         return 1
+    server.serve()
+    leavings.remove(scratch, timeout_s=_LAST_REMOVAL_S)
+    return 0
+
+
+def _ready(control: socket.socket, scratch: str, module_name: str, settings: Settings) -> Server:
+    """A server that has imported everything, with its first child confined and gone."""
+    tasks = _preload(module_name, settings.device)
+    tools = prepare(settings.device)
+    subreaper = linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
+    # No child of the same user looks into the server's memory, or stops it in a debugger.
+    linux.prctl(linux.PR_SET_DUMPABLE, 0)
+    if os.geteuid() == 0:
+        os.chmod(scratch, 0o711)  # children of other users find their own folder in it and can list nothing
     names: list[wire.Json] = [*sorted(tasks)]
     gc.collect()
     gc.freeze()  # the children share these pages; a collection that touched them would copy them
-    wire.send(control, "ready", {"subreaper": subreaper, "tasks": names})
-    Server(control=control, tasks=tasks, scratch=scratch, limits=Limits(**json.loads(limits))).serve()
-    shutil.rmtree(scratch, ignore_errors=True)
-    return 0
+    server = Server(control=control, tasks=tasks, scratch=scratch, settings=settings, tools=tools)
+    wire.send(control, "ready", {"subreaper": subreaper, "tasks": names, "layers": server.layers()})
+    return server
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import random
 import resource
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import einops  # noqa: F401  preloaded for candidates
@@ -23,7 +24,7 @@ import torch
 from torch import nn
 
 import kernels.dispatch  # noqa: F401  preloaded for candidates
-from models import canary, evaluator, probes, properties, training
+from models import canary, evaluator, fla_standin, probes, properties, training
 from models.backbone import (
     MATCH_TOLERANCE,
     CannotFit,
@@ -34,31 +35,59 @@ from models.backbone import (
     reference_parameters,
 )
 from models.data import Batch, text_batches
+from models.fla_standin.compiling import skip_compilation
 from models.loading import LoadError, load_mixer
+from models.policy.tables import MODULES
 from models.sandbox.child import Channel, Task, TaskError
 from models.sandbox.wire import Array, Json, Message
 from models.scale import CanarySpec, ModelSize, ProbeSpec, Stage
-from models.slots import slot_named
+from models.slots import SLOTS, baseline_source, slot_named
 
-# What a child's first optimiser step would import otherwise, for a second and more.
-_LAZY_MODULES = ("torch._dynamo",)
+# What torch loads on first use: _dynamo with an optimiser, the others with a step, a printed tensor, and an import.
+_LAZY_MODULES = (
+    "torch._dynamo",
+    "torch.profiler._cupti_monitor",
+    "torch._subclasses.schema_check_mode",
+    "torch.nn.attention.flex_attention",
+    "torch.nn.attention.bias",
+    "einops.layers.torch",
+    "numpy.polynomial",
+)
 
 
-def warm_up() -> None:
-    """Import what children need, single-threaded; no backward pass and no parallel operator, which start threads."""
+def warm_up(device: str = "cpu") -> None:
+    """Import what children need, single-threaded; no backward pass and no parallel operator, which start threads.
+
+    A confined child reads nothing from disk, so all that the policy lets a candidate import is imported here. On the
+    CPU children find the stand-in as `fla` and torch.compile hands back what it is given. On CUDA a child imports the
+    real fla itself, since that asks for the device, which a process that forks must not.
+    """
     torch.set_num_threads(1)
     torch.set_num_interop_threads(1)
-    for name in _LAZY_MODULES:
-        importlib.import_module(name)
+    for name in (*_LAZY_MODULES, *sorted(MODULES)):
+        with suppress(ImportError):  # private rooms that other releases of torch may not have, triton
+            importlib.import_module(name)
+    for slot in SLOTS.values():
+        baseline_source(slot.name, slot.reference)
+    if device == "cpu":
+        fla_standin.install(device)
+        skip_compilation()
 
 
 def examine(channel: Channel) -> None:
-    """start {source, slot, size, length} -> examined {properties, fingerprint, figures}."""
+    """start {source, slot, size, length, thorough} -> examined {properties, fingerprint, figures}."""
     start = channel.receive()
     size, slot = size_of(start.table("size")), start.text("slot")
     target_parameters = reference_parameters(size, slot)
     _seed(0)
-    found = properties.examine(_source(start), slot, size, target_parameters, length=start.integer("length"))
+    found = properties.examine(
+        _source(start),
+        slot,
+        size,
+        target_parameters,
+        length=start.integer("length"),
+        thorough=start.body.get("thorough") is True,
+    )
     channel.send(
         "examined",
         {
@@ -133,38 +162,41 @@ def hidden_states(channel: Channel) -> None:
 
 
 def score(channel: Channel) -> None:
-    """Trusted code only. start {size, slot, shapes} -> counted {num_parameters, target_parameters, tolerance}; then
+    """Trusted code only. start {size, slot}; then, as often as the parent likes,
 
-    hidden + hidden_NTD, head_VD, targets_NT -> scored {loss, stderr, accuracy, accuracy_stderr, num_items}.
+    count {shapes} -> counted {num_parameters, target_parameters, tolerance};
+    score + hidden_NTD, head_VD, targets_NT -> scored {loss, stderr, accuracy, accuracy_stderr, num_items}.
     """
     start = channel.receive()
-    shapes = {name: _Shaped(shape) for name, shape in start.table("shapes").items()}
-    channel.send(
-        "counted",
-        {
-            "num_parameters": non_embedding_parameters(shapes),
-            "target_parameters": reference_parameters(size_of(start.table("size")), start.text("slot")),
-            "tolerance": MATCH_TOLERANCE,
-        },
-    )
+    target_parameters = reference_parameters(size_of(start.table("size")), start.text("slot"))
     while True:
         request = channel.receive()
-        try:
-            scores = evaluator.score(
-                request.array("hidden_NTD"), request.array("head_VD"), request.array("targets_NT").astype(np.int64)
-            )
-        except evaluator.NonFiniteScore as error:
-            raise TaskError("nonfinite", str(error)) from error
-        channel.send(
-            "scored",
-            {
-                "loss": scores.loss,
-                "stderr": scores.stderr,
-                "accuracy": scores.accuracy,
-                "accuracy_stderr": scores.accuracy_stderr,
-                "num_items": scores.num_items,
-            },
+        if request.kind == "count":
+            shapes = {name: _Shaped(shape) for name, shape in request.table("shapes").items()}
+            counted: dict[str, Json] = {
+                "num_parameters": non_embedding_parameters(shapes),
+                "target_parameters": target_parameters,
+                "tolerance": MATCH_TOLERANCE,
+            }
+            channel.send("counted", counted)
+        else:
+            channel.send("scored", _scored(request))
+
+
+def _scored(request: Message) -> dict[str, Json]:
+    try:
+        scores = evaluator.score(
+            request.array("hidden_NTD"), request.array("head_VD"), request.array("targets_NT").astype(np.int64)
         )
+    except evaluator.NonFiniteScore as error:
+        raise TaskError("nonfinite", str(error)) from error
+    return {
+        "loss": scores.loss,
+        "stderr": scores.stderr,
+        "accuracy": scores.accuracy,
+        "accuracy_stderr": scores.accuracy_stderr,
+        "num_items": scores.num_items,
+    }
 
 
 TASKS: Mapping[str, Task] = {"examine": examine, "train": train, "hidden_states": hidden_states, "score": score}
@@ -222,9 +254,7 @@ def _batches(channel: Channel, stage: Stage, task: str, seed: int) -> Iterator[B
     return text_batches(np.frombuffer(mapped, dtype=np.uint8), stage.batch_size, stage.length, seed)
 
 
-def _train_one(
-    channel: Channel, model: LanguageModel, stage: Stage, task: str, batches: Iterator[Batch]
-) -> None:
+def _train_one(channel: Channel, model: LanguageModel, stage: Stage, task: str, batches: Iterator[Batch]) -> None:
     plan = stage.plan(task)
 
     def report(point: training.TrainingPoint) -> None:
@@ -269,7 +299,7 @@ def _arrays_of(model: nn.Module) -> dict[str, Array]:
 
 def _peak_bytes() -> int:
     """The largest memory so far: what was allocated on the GPU, else what was resident."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return int(torch.cuda.max_memory_allocated())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 

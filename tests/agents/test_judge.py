@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.brief import Member
+from agents.brief import Member, Noise
 from agents.fitness import FitnessSettings, Measured, fitness, thrift
 from agents.judge import Judge
-from cognition.records import Candidate, Report, Trial, TrialStatus
+from cognition.records import Candidate, Report, ReportKind, Trial, TrialStatus
 
 DEFAULT = FitnessSettings()
 REFERENCE = Measured(loss=2.5, benchmark=0.4, flops_per_token=1e6, state_bytes=4096, novelty=0.3)
@@ -106,7 +106,7 @@ async def test_the_verdict_keeps_every_term_and_averages_seeds(
     assert "2.4500 against 2.5000" in verdict.reason
 
 
-async def test_a_loss_too_good_is_marked_and_the_reason_says_what_was_checked(
+async def test_a_loss_too_good_is_marked_and_believed_only_after_another_look(
     make_member: Callable[..., Member],
     make_candidate: Callable[..., Candidate],
     make_trial: Callable[..., Trial],
@@ -116,7 +116,20 @@ async def test_a_loss_too_good_is_marked_and_the_reason_says_what_was_checked(
     for loss, marked in ((2.26, False), (2.24, True)):
         verdict = await Judge().assess(candidate, make_report(candidate), [make_trial(candidate, loss)], reference)
         assert verdict.suspicious is marked
-        assert ("prefix audit" in verdict.reason) is marked
+        assert ("believed at once" in verdict.reason) is marked
+    noisy = await Judge().assess(
+        candidate, make_report(candidate), [make_trial(candidate, 2.4)], reference, Noise(sigma=0.01, dof=4)
+    )
+    assert noisy.suspicious, "ten standard deviations of the seeds below the reference"
+    confirmed = await Judge().reconsider(verdict, make_report(candidate))
+    assert confirmed.fitness == verdict.fitness
+    assert "passed" in confirmed.reason
+    again = make_report(candidate, ReportKind.refused, detail="causality: moved by 0.1")
+    withheld = await Judge().reconsider(verdict, again)
+    assert withheld.fitness is None
+    assert withheld.suspicious
+    assert "causality: moved by 0.1" in withheld.reason
+
 
 
 async def test_failed_and_stopped_trials_leave_no_fitness(

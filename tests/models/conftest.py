@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from models.backbone import build, non_embedding_parameters
+from models.loading import load_mixer
+from models.properties import Examination, examine
 from models.scale import ModelSize
 
 TOY = '''
@@ -52,3 +55,13 @@ def one_thread():
 @pytest.fixture
 def size() -> ModelSize:
     return ModelSize(num_layers=2, hidden_size=32, num_heads=2, ffn_width=160, vocab_size=256)
+
+
+def gate(source: str, size: ModelSize, *, thorough: bool = False) -> Examination:
+    """The examination of a mixer against the toy's own budget."""
+    target = non_embedding_parameters(build(load_mixer(TOY), size, size.ffn_width, seed=0).state_dict())
+    return examine(source, "token_mixer", size, target, length=64, thorough=thorough)
+
+
+def failures(examination: Examination) -> dict[str, str]:
+    return {item.name: item.detail for item in examination.properties if not item.passed}

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
 
 from models.backbone import build
-from models.cost import decode_state_bytes, flops_per_token, growth_exponent
+from models.cost import count, decode_state_bytes, exponent, flops_per_token, tensor_bytes
 from models.loading import load_mixer
 from models.scale import ModelSize
 
@@ -34,14 +36,84 @@ class PairwiseWithoutProducts(nn.Module):
         return (x[:, :, None] - x[:, None]).abs().mean(2)
 
 
+class Kept(nn.Module):
+    """Linear work a step, and everything of all steps kept for the backward pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(8))
+
+    def forward(self, x):
+        out = x
+        for _ in range(x.shape[1] // 16):
+            out = torch.sigmoid(out * self.weight)
+        return out
+
+
+def growth(mixer: nn.Module, hidden_size: int, what: str) -> float:
+    return exponent(LENGTHS, [getattr(count(mixer, hidden_size, length), what) for length in LENGTHS])
+
+
 def test_linear_work_grows_linearly():
     mixer = load_mixer(TOY)(16, 2)
-    assert growth_exponent(mixer, 16, LENGTHS) == pytest.approx(1.0, abs=0.05)
+    for what in ("flops", "elements", "peak_bytes"):
+        assert growth(mixer, 16, what) == pytest.approx(1.0, abs=0.05), what
 
 
-@pytest.mark.parametrize("mixer", [Attention(), PairwiseWithoutProducts()])
-def test_quadratic_work_is_seen(mixer: nn.Module):
-    assert growth_exponent(mixer, 8, LENGTHS) > 1.8
+@pytest.mark.parametrize(
+    ("mixer", "what"),
+    [
+        (Attention(), "flops"),
+        (Attention(), "elements"),
+        (Attention(), "peak_bytes"),
+        (PairwiseWithoutProducts(), "elements"),
+        (PairwiseWithoutProducts(), "peak_bytes"),
+        (Kept(), "peak_bytes"),
+    ],
+)
+def test_quadratic_growth_is_seen(mixer: nn.Module, what: str):
+    assert growth(mixer, 8, what) > 1.7
+
+
+def test_peak_bytes_are_those_live_at_once():
+    class Passing(nn.Module):
+        def forward(self, x):
+            with torch.no_grad():
+                for _ in range(10):
+                    x = x + 1
+            return x
+
+    one = 128 * 16 * 4
+    assert count(Passing(), 16, 128).peak_bytes == 2 * one  # each result lives until the next one is there
+
+
+def test_operators_are_counted():
+    class Loop(nn.Module):
+        def forward(self, x):
+            return torch.stack([row + 1 for row in x.unbind(1)], 1)
+
+    assert growth(Loop(), 4, "operators") == pytest.approx(1.0, abs=0.1)
+
+
+def test_bytes_of_a_state_are_found_wherever_they_are():
+    @dataclasses.dataclass
+    class Record:
+        held: torch.Tensor
+
+    class Slotted:
+        __slots__ = ("held",)
+
+    kept, slotted = torch.zeros(10), Slotted()
+    slotted.held = torch.zeros(3, dtype=torch.float64)
+    state = {
+        "a": (kept, [Record(torch.zeros(5))]),
+        "b": kept,
+        "c": slotted,
+        "d": 7,
+        "e": None,
+        "f": torch.zeros(100)[:2],
+    }
+    assert tensor_bytes(state) == 4 * (10 + 5 + 2) + 8 * 3
 
 
 def test_state_bytes_are_the_mixers_own_statement():

@@ -36,10 +36,10 @@ def test_reference_has_to_be_a_baseline():
 
 
 def test_contract_names_every_property_of_the_gate():
-    from models import properties
+    from models.properties import PROPERTIES, growth
 
     text = contract_text("token_mixer")
-    for name in {**properties._FIRST, **properties._QUICK, **properties._EXPENSIVE}:
+    for name in PROPERTIES:
         assert f"`{name}`" in text
-    assert str(properties._COST_LIMIT) in text
-    assert f"{properties._COST_LENGTHS[0]} and {properties._COST_LENGTHS[-1]}" in text
+    assert str(growth.LIMIT) in text
+    assert f"{growth.LENGTHS[0]} and {growth.LENGTHS[-1]}" in text

@@ -60,6 +60,14 @@ def server() -> Iterator[ForkServer]:
 
 
 @pytest.fixture(scope="module")
+def cuda_server() -> Iterator[ForkServer]:
+    """Its children may start processes; what they train here, they train on the CPU."""
+    with ForkServer(device="cuda") as server:
+        server.start()
+        yield server
+
+
+@pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> DataSpec:
     folder = tmp_path_factory.mktemp("corpus")
     rng = np.random.default_rng(0)
@@ -137,7 +145,11 @@ def test_an_honest_candidate_gets_a_curve_and_sealed_scores(server: ForkServer, 
     assert trial.num_parameters is not None
     assert trial.num_parameters > 10_000
     assert trial.ffn_width == STAGE.size.ffn_width
-    assert (trial.steps, trial.tokens, trial.train_loss) == (12, 1536, next(point.loss for point in metrics if point.task == "text" and point.step == 12))
+    assert (trial.steps, trial.tokens, trial.train_loss) == (
+        12,
+        1536,
+        next(point.loss for point in metrics if point.task == "text" and point.step == 12),
+    )
     assert before <= trial.started_at < trial.first_step_at < trial.finished_at <= time.time()
     assert 0 < trial.train_s < trial.slot_s == trial.finished_at - trial.started_at
     assert (trial.queued_at, trial.split, trial.stage, trial.seed) == (0.0, "validation", "explore", 0)
@@ -257,6 +269,17 @@ def test_parameters_beyond_the_budget_are_counted_in_the_saved_weights(server: F
     assert "the budget is" in trial.detail
 
 
+def test_a_larger_model_for_a_later_task_is_counted_too(server: ForkServer, data: DataSpec) -> None:
+    larger = with_load(
+        "from models.sandbox import tasks",
+        "build, calls = tasks.build, []",
+        "tasks.build = lambda kind, size, width, seed: calls.append(1) or build(kind, size, width * len(calls), seed)",
+    )
+    _, trial = run_trial(server, job(data, larger))
+    assert trial.failure is FailureKind.error
+    assert "saved for mqar hold" in trial.detail, "canary and text were honest, the probe was not"
+
+
 def test_probe_items_are_drawn_by_the_weights_handed_in(
     server: ForkServer, data: DataSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,8 +328,14 @@ RENAME = f"def rename(): ctypes.CDLL(None).prctl(15, {STRAY.encode()!r}, 0, 0, 0
 
 
 @LINUX
-@pytest.mark.parametrize("name", HOSTILE_LOOPS)
-def test_a_deadline_ends_the_trial_and_every_descendant(server: ForkServer, data: DataSpec, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "jail"),
+    [("loops", "server"), ("ignores SIGTERM", "server"), ("leaves its session", "cuda_server")],
+)
+def test_a_deadline_ends_the_trial_and_every_descendant(
+    name: str, jail: str, data: DataSpec, request: pytest.FixtureRequest
+) -> None:
+    server = request.getfixturevalue(jail)
     run = TrialRun(job(data, RENAME + HOSTILE_LOOPS[name], deadline_s=2.0), server)
     seen = threading.Thread(target=await_strays, args=(4 if name == "leaves its session" else 1,))
     seen.start()
@@ -319,8 +348,8 @@ def test_a_deadline_ends_the_trial_and_every_descendant(server: ForkServer, data
 
 
 @LINUX
-def test_cancel_from_another_thread_ends_the_trial_at_once(server: ForkServer, data: DataSpec) -> None:
-    run = TrialRun(job(data, RENAME + HOSTILE_LOOPS["leaves its session"]), server)
+def test_cancel_from_another_thread_ends_the_trial_at_once(cuda_server: ForkServer, data: DataSpec) -> None:
+    run = TrialRun(job(data, RENAME + HOSTILE_LOOPS["leaves its session"]), cuda_server)
     cancelled_at = []
 
     def cancel() -> None:
@@ -335,6 +364,13 @@ def test_cancel_from_another_thread_ends_the_trial_at_once(server: ForkServer, d
     canceller.join()
     assert (trial.status, trial.failure) == (TrialStatus.failed, FailureKind.cancelled)
     assert strays() == []
+
+
+@LINUX
+def test_a_candidate_that_starts_processes_on_the_cpu_is_refused_them(server: ForkServer, data: DataSpec) -> None:
+    _, trial = run_trial(server, job(data, with_forward("os.fork()")))
+    assert trial.failure is FailureKind.error, trial.detail
+    assert "PermissionError" in trial.detail
 
 
 def test_a_stopped_trial_keeps_its_curve_and_the_reason(server: ForkServer, data: DataSpec) -> None:
@@ -449,9 +485,20 @@ def test_an_honest_candidate_passes_the_gate(server: ForkServer) -> None:
     ],
 )
 def test_every_end_of_an_examination_is_a_report(server: ForkServer, source: str, kind: ReportKind, words: str) -> None:
-    report = examine(exam(source, deadline_s=2 if kind is ReportKind.timeout else 60), server)
+    job = exam(source, deadline_s=2 if kind is ReportKind.timeout else 60)
+    report = examine(dataclasses.replace(job, policy=False), server)
     assert report.kind is kind, report.detail
     assert words in report.detail
+
+
+def test_the_policy_reads_a_source_before_anything_runs(server: ForkServer) -> None:
+    report = examine(exam("import os\nwhile True: pass"), server)
+    assert report.kind is ReportKind.refused
+    assert report.detail.startswith("policy: line 1: import of os")
+    assert [(item.name, item.figure, item.limit) for item in report.properties] == [("policy", 1, 0)]
+    passed = examine(exam(baseline_source("token_mixer", "linear_attention")), server)
+    assert passed.properties[0].name == "policy"
+    assert passed.properties[0].passed
 
 
 @pytest.mark.parametrize("changes", [{"deadline_s": 0.0}, {"length": 0}, {"slot": "attention"}])

@@ -20,8 +20,8 @@ def test_the_campaign_alone_is_enough() -> None:
     settings = settings_from(compose(["+campaign=linear_attn"]))
     assert settings.scale.name == "cpu"
     assert settings.run_folder.as_posix() == "runs/linear_attn"
-    assert settings.campaign.founder_names()[0] == "delta_net"
-    assert len(settings.campaign.founder_names()) == 4
+    assert settings.campaign.founders[0] == "delta_net"
+    assert len(settings.campaign.founders) == 4
 
 
 def test_overrides_reach_the_settings() -> None:

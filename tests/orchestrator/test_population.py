@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from agents.brief import Member
+from agents.brief import Evidence, Member
 from cognition.records import RECORDS, Candidate, Event, Record, Report, ReportKind, Verdict
 from orchestrator.population import EXPLAINED, Population
 from tests.cognition.factories import (
@@ -48,12 +48,12 @@ def repaired(candidate: Candidate, attempt: int) -> Candidate:
     )
 
 
-def never(report: Report) -> bool:
+def never(evidence: Evidence) -> bool:
     return False
 
 
-def twice(report: Report) -> bool:
-    return report.attempt < 2
+def twice(evidence: Evidence) -> bool:
+    return evidence.failed and evidence.report.attempt < 2
 
 
 BASELINE = make_candidate(0, arm="baseline")
@@ -83,7 +83,7 @@ def essence(rows: Iterable[Record]) -> dict[str, object]:
             dataclasses.replace(m, trials=tuple(sorted(m.trials, key=lambda trial: trial.seed)))
             for m in population.finished()
         ],
-        "closed": population.closed(twice),
+        "closed": population.closed("explore", twice),
         "last": [population.last_attempt(number) for number in range(6)],
         "passed": population.passed(),
         "refusals": population.refusals(),
@@ -146,27 +146,27 @@ def test_an_exact_duplicate_has_only_a_report_and_the_last_attempt_finds_its_sou
 
 
 def test_closed_are_the_explained_and_those_without_a_repair_left() -> None:
-    assert Population(ROWS).closed(never) == {0, 1, 2, 3}
+    assert Population(ROWS).closed("explore", never) == {0, 1, 2, 3}
     refused: list[Record] = [REFUSED, make_report(REFUSED, ReportKind.refused)]
-    assert Population(refused).closed(twice) == set(), "a repair is left"
-    assert Population(refused).closed(never) == {3}
+    assert Population(refused).closed("explore", twice) == set(), "a repair is left"
+    assert Population(refused).closed("explore", never) == {3}
     last = repaired(REFUSED, 2)
-    assert Population([*refused, last]).closed(twice) == set(), "its last attempt is not examined yet"
-    assert Population([*refused, last, make_report(last, ReportKind.timeout)]).closed(twice) == {3}
+    assert Population([*refused, last]).closed("explore", twice) == set(), "its last attempt is not examined yet"
+    assert Population([*refused, last, make_report(last, ReportKind.timeout)]).closed("explore", twice) == {3}
 
 
 @pytest.mark.parametrize("lost", [Report, Verdict, Event])
 def test_a_number_is_open_as_long_as_its_report_verdict_or_explanation_lacks(lost: type[Record]) -> None:
     rows = history(CHILD)
-    assert Population(rows).closed(never) == {1}
-    assert Population(row for row in rows if not isinstance(row, lost)).closed(never) == set()
+    assert Population(rows).closed("explore", never) == {1}
+    assert Population(row for row in rows if not isinstance(row, lost)).closed("explore", never) == set()
 
 
 def test_a_number_that_repeats_an_explained_one_stays_open_for_its_repair() -> None:
     repeat = dataclasses.replace(make_report(CHILD, ReportKind.duplicate), number=3, attempt=0)
     population = Population([*history(CHILD), repeat])
-    assert population.closed(twice) == {1}
-    assert population.closed(never) == {1, 3}
+    assert population.closed("explore", twice) == {1}
+    assert population.closed("explore", never) == {1, 3}
 
 
 def test_refusals_are_sorted_and_bounded_by_number() -> None:
@@ -197,3 +197,31 @@ def test_every_trial_is_charged_to_its_stage_and_arm_failed_ones_too() -> None:
         "explore/unknown": (pytest.approx(0.001), 1),
     }
     assert all(spend.settled.usd == 0 and spend.num_held == 0 for spend in population.spent())
+
+
+def test_what_failed_in_training_may_be_mended_and_is_not_closed() -> None:
+    failed = [
+        IN_FLIGHT,
+        make_report(IN_FLIGHT),
+        make_trial(IN_FLIGHT, loss=None),
+        make_verdict(IN_FLIGHT, None),
+        explained(IN_FLIGHT),
+    ]
+    population = Population(failed)
+    evidence = population.evidence(4, "explore")
+    assert evidence is not None
+    assert evidence.offence == "nonfinite"
+    assert population.closed("explore", twice) == set()
+    assert population.closed("explore", never) == {4}
+    assert population.closed("verify", twice) == {4}, "only the named stage's trials are evidence"
+
+
+def test_deterministic_examinations_do_not_see_what_the_clock_brought() -> None:
+    mended = repaired(IN_FLIGHT, 1)
+    population = Population([IN_FLIGHT, make_report(IN_FLIGHT), mended, make_report(mended), *history(CHILD)])
+    attempts = [(report.number, report.attempt) for report in population.passed()]
+    assert attempts == [(1, 0), (4, 0), (4, 1)]
+    seen = [(report.number, report.attempt) for report in population.passed(5, horizon=3)]
+    assert seen == [(1, 0), (4, 0)], "4.1 came back from training, perhaps later"
+    assert len(population.passed(5, horizon=4)) == 3
+    assert [report.number for report in population.passed(3, horizon=2)] == [1]

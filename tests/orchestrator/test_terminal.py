@@ -74,6 +74,7 @@ def campaign(settings: Settings, *rows: Record) -> Any:
         flow=SimpleNamespace(num_open=3),
         folder=SimpleNamespace(path=Path("runs/x")),
         set_aside=(),
+        layers=(),
         started_at=time.time(),
     )
 

@@ -12,6 +12,7 @@ from ray import tune
 
 from cognition.records import FailureKind, Metric, Trial, TrialStatus
 from models.data import DataSpec
+from models.sandbox.settings import SandboxSettings
 from models.scale import load_scale
 from models.trial import TrialJob
 from orchestrator import trial_engine
@@ -119,7 +120,7 @@ def test_running_trials_can_be_seen(engine: TrialEngine) -> None:
 def test_no_more_trials_are_handed_out_than_there_are_slots(monkeypatch: pytest.MonkeyPatch) -> None:
     board = JobBoard()
     monkeypatch.setitem(trial_engine._BOARDS, "here", board)
-    searcher = QueueSearcher("here", max_trials=1)
+    searcher = QueueSearcher("here", 1, SandboxSettings())
     for name in ("first", "second"):
         board.submit(job(name))
     assert searcher.suggest("a") == {"job": job("first")}
@@ -134,4 +135,4 @@ def test_a_closed_board_refuses_jobs_and_ends_the_search(monkeypatch: pytest.Mon
     board.close()
     with pytest.raises(RuntimeError, match="late"):
         board.submit(job("late"))
-    assert QueueSearcher("here", max_trials=None).suggest("a") == QueueSearcher.FINISHED
+    assert QueueSearcher("here", None, SandboxSettings()).suggest("a") == QueueSearcher.FINISHED

@@ -35,13 +35,26 @@ def read_file(channel: Channel) -> None:
         channel.send("read", {"text": text, "write": "possible"})
 
 
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+def _own_pid() -> int:
+    """As the server counts, whatever namespace this is."""
+    return int(os.readlink("/proc/self"))
+
+
 def surroundings(channel: Channel) -> None:
     channel.receive()
     channel.send(
         "surroundings",
         {
             "environment": dict(os.environ),
-            "fds": [int(name) for name in os.listdir("/proc/self/fd")],
+            "fds": [fd for fd in range(64) if _is_open(fd)],
             "folder": os.getcwd(),
             "files": [*os.listdir(".")],
             "group": os.getpgid(0),
@@ -55,23 +68,67 @@ def surroundings(channel: Channel) -> None:
 
 def sleep_forever(channel: Channel) -> None:
     channel.receive()
-    channel.send("asleep", {"pids": [os.getpid()]})
+    channel.send("asleep", {"pids": [_own_pid()]})
     time.sleep(1_000)
 
 
 def ignore_sigterm(channel: Channel) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     channel.receive()
-    channel.send("asleep", {"pids": [os.getpid()]})
+    channel.send("asleep", {"pids": [_own_pid()]})
     while True:
         time.sleep(1)
+
+
+def stop_itself(channel: Channel) -> None:
+    """Stopped, with a descendant that is stopped too; a third one says so."""
+    channel.receive()
+    first, second = _own_pid(), os.getpid()
+    if os.fork() == 0:
+        os.setsid()
+        sleeper, number = os.fork(), os.getpid()
+        if sleeper == 0:
+            time.sleep(0.2)
+            channel.send("asleep", {"pids": [first, _own_pid()]})
+            time.sleep(1_000)
+        os.kill(number, signal.SIGSTOP)
+    os.kill(second, signal.SIGSTOP)
+
+
+def fork_bomb(channel: Channel) -> None:
+    """Every process starts others, each in a session of its own, for as long as a test may take."""
+    channel.receive()
+    until = time.monotonic() + 5
+    channel.send("asleep", {"pids": [_own_pid()]})
+    while time.monotonic() < until:
+        try:
+            if os.fork() == 0:
+                os.setsid()
+        except OSError:
+            time.sleep(0.01)
+    time.sleep(5)
+    os._exit(0)
+
+
+def fork_chain(channel: Channel) -> None:
+    """Chains in which every process forks the next one and leaves, each in a session of its own; ever new ones."""
+    channel.receive()
+    channel.send("asleep", {"pids": [_own_pid()]})
+    while True:
+        if os.fork() == 0:
+            while True:
+                os.setsid()
+                if os.fork():
+                    os._exit(0)
+        time.sleep(0.01)
 
 
 def _daemon(depth: int, pipe: int) -> None:
     """Fork `depth` generations, each in a session of its own; every one of them says its pid and sleeps."""
     if os.fork() == 0:
         os.setsid()
-        os.write(pipe, struct.pack("i", os.getpid()))
+        os.write(pipe, struct.pack("i", _own_pid()))
         if depth > 1:
             _daemon(depth - 1, pipe)
         time.sleep(1_000)
@@ -92,7 +149,7 @@ def _start_daemons(channel: Channel) -> list[int]:
 
 
 def grandchildren(channel: Channel) -> None:
-    channel.send("asleep", {"pids": [*_start_daemons(channel), os.getpid()]})
+    channel.send("asleep", {"pids": [*_start_daemons(channel), _own_pid()]})
     time.sleep(1_000)
 
 
@@ -119,19 +176,6 @@ def leave_at_once(channel: Channel) -> None:
 def segfault(channel: Channel) -> None:
     channel.receive()
     os.kill(os.getpid(), signal.SIGSEGV)
-
-
-def kill_server(channel: Channel) -> None:
-    channel.receive()
-    os.kill(os.getppid(), signal.SIGKILL)
-    time.sleep(1_000)
-
-
-def freeze_server(channel: Channel) -> None:
-    channel.receive()
-    os.kill(os.getppid(), signal.SIGSTOP)
-    channel.send("frozen", {"pids": [os.getpid()]})
-    time.sleep(1_000)
 
 
 def exhaust(channel: Channel) -> None:
@@ -197,8 +241,9 @@ TASKS = {
         fail_by_name,
         leave_at_once,
         segfault,
-        kill_server,
-        freeze_server,
+        stop_itself,
+        fork_bomb,
+        fork_chain,
         exhaust,
         garbage,
         half_a_message,

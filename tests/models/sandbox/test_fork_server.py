@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import signal
 import subprocess
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 
 from models.sandbox import wire
-from models.sandbox.jail import Limits
+from models.sandbox.jail import Device, Limits
 from models.sandbox.parent import Ended, ForkServer, SandboxError, lent
 
+FEW = Limits(processes=40)
 HERE = str(Path(__file__).parent)
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and a subreaper")
 
@@ -22,6 +24,20 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and a su
 def server() -> Iterator[ForkServer]:
     limits = Limits(memory_bytes=4 << 30, file_bytes=1 << 20, open_files=64)
     with ForkServer(tasks="hostile_tasks", search_path=[HERE], limits=limits) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def cuda_server() -> Iterator[ForkServer]:
+    """Its children may start processes; no test here needs a GPU."""
+    with ForkServer(tasks="hostile_tasks", search_path=[HERE], limits=FEW, device="cuda") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def bare_server() -> Iterator[ForkServer]:
+    """The same on a machine that refuses namespaces: nothing but the server holds the processes."""
+    with ForkServer(tasks="no_namespaces", search_path=[HERE], limits=FEW, device="cuda") as server:
         yield server
 
 
@@ -70,8 +86,7 @@ def test_child_has_nothing_of_its_parents(server: ForkServer, monkeypatch: pytes
     assert seen["files"] == []
     assert seen["group"] == seen["session"] == seen["pid"] == child.pid
     assert seen["core"] == [0, 0]
-    # Standard streams, the socket, and the descriptor that lists the folder itself.
-    assert seen["fds"] == [0, 1, 2, 3, 4]
+    assert seen["fds"] == [0, 1, 2, 3]  # standard streams and the socket
 
 
 def test_a_child_cannot_take_memory_files_or_descriptors_without_bound(server: ForkServer) -> None:
@@ -87,20 +102,57 @@ def test_a_lent_file_can_be_read_and_not_written(server: ForkServer) -> None:
 
 
 @LINUX
-@pytest.mark.parametrize("task", ["sleep_forever", "ignore_sigterm", "grandchildren"])
-def test_killing_a_child_leaves_no_descendant(server: ForkServer, task: str) -> None:
-    with server.spawn(task, deadline_s=20) as child:
-        pids = pids_said(child.receive())
-        assert all(map(is_running, pids))
-        began = time.monotonic()
-        assert child.kill().signal == signal.SIGKILL
-    assert time.monotonic() - began < 1
-    assert not any(map(is_running, pids))
+@pytest.mark.parametrize("task", ["sleep_forever", "ignore_sigterm"])
+def test_killing_a_child_ends_it(server: ForkServer, task: str) -> None:
+    assert_killed_with_its_tree(server, task)
 
 
 @LINUX
-def test_a_child_that_ends_leaves_no_daemon_and_no_open_connection(server: ForkServer) -> None:
-    with server.spawn("leave_grandchildren", deadline_s=20) as child:
+@pytest.mark.parametrize("kind", ["cuda_server", "bare_server"])
+@pytest.mark.parametrize("task", ["sleep_forever", "ignore_sigterm", "grandchildren", "stop_itself", "fork_chain"])
+def test_killing_a_child_leaves_no_descendant(kind: str, task: str, request: pytest.FixtureRequest) -> None:
+    assert_killed_with_its_tree(request.getfixturevalue(kind), task)
+
+
+def assert_killed_with_its_tree(server: ForkServer, task: str) -> None:
+    started = server.start()
+    with server.spawn(task, deadline_s=20) as child:
+        pids = pids_said(child.receive())
+        assert all(map(is_running, pids))
+        if task == "fork_chain":
+            time.sleep(0.2)
+        began = time.monotonic()
+        assert child.kill().signal == signal.SIGKILL
+    assert time.monotonic() - began < 2
+    assert not any(map(is_running, pids))
+    assert descendants(started) == []
+    assert server.start() == started
+
+
+def descendants(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children]
+
+
+@LINUX
+@pytest.mark.parametrize("kind", ["cuda_server", "bare_server"])
+def test_a_fork_bomb_is_ended_as_one(kind: str, request: pytest.FixtureRequest) -> None:
+    server: ForkServer = request.getfixturevalue(kind)
+    started = server.start()
+    with server.spawn("fork_bomb", deadline_s=20) as child:
+        assert child.receive().kind == "asleep"
+        began = time.monotonic()
+        with pytest.raises(wire.PeerGoneError):
+            child.receive()
+        assert child.kill().cause == "processes"
+    assert time.monotonic() - began < 3
+    assert descendants(started) == []
+    assert server.start() == started
+
+
+@LINUX
+def test_a_child_that_ends_leaves_no_daemon_and_no_open_connection(cuda_server: ForkServer) -> None:
+    with cuda_server.spawn("leave_grandchildren", deadline_s=20) as child:
         pids = pids_said(child.receive())
         with pytest.raises(wire.PeerGoneError):
             child.receive(timeout_s=5)  # the daemons held the socket too
@@ -109,13 +161,25 @@ def test_a_child_that_ends_leaves_no_daemon_and_no_open_connection(server: ForkS
 
 
 @LINUX
-def test_killing_one_child_spares_the_descendants_of_another(server: ForkServer) -> None:
-    with server.spawn("sleep_forever", deadline_s=20) as other, server.spawn("grandchildren", deadline_s=20) as child:
+def test_killing_one_child_spares_the_descendants_of_another(cuda_server: ForkServer) -> None:
+    with (
+        cuda_server.spawn("sleep_forever", deadline_s=20) as other,
+        cuda_server.spawn("grandchildren", deadline_s=20) as child,
+    ):
         other.receive()
         pids = pids_said(child.receive())
         other.kill()
-        # The double-forked one is an orphan and goes with the first sweep; the others have a living parent.
-        assert [is_running(pid) for pid in sorted(pids)].count(True) >= 4
+        assert all(map(is_running, pids))
+
+
+@LINUX
+def test_orphans_of_a_living_child_are_ended_where_no_namespace_holds_them(bare_server: ForkServer) -> None:
+    with bare_server.spawn("grandchildren", deadline_s=20) as child:
+        pids = pids_said(child.receive())
+        until = time.monotonic() + 5
+        while all(map(is_running, pids)) and time.monotonic() < until:
+            time.sleep(0.02)
+        assert [is_running(pid) for pid in pids].count(False) == 1
 
 
 def test_a_raising_task_is_told_with_its_traceback(server: ForkServer) -> None:
@@ -187,29 +251,32 @@ def test_an_unknown_task_is_refused_and_the_server_goes_on(server: ForkServer) -
 
 
 @LINUX
-@pytest.mark.parametrize("task", ["kill_server", "freeze_server"])
-def test_a_server_lost_to_a_child_takes_it_along_and_is_replaced(task: str) -> None:
-    with ForkServer(tasks="hostile_tasks", search_path=[HERE]) as server:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize(("device", "task"), [("cpu", "ignore_sigterm"), ("cuda", "grandchildren")])
+def test_a_server_that_is_lost_takes_its_children_along_and_is_replaced(
+    number: signal.Signals, device: Device, task: str
+) -> None:
+    with ForkServer(tasks="hostile_tasks", search_path=[HERE], device=device) as server:
         lost = server.start()
         with server.spawn(task, deadline_s=5) as child:
-            if task == "freeze_server":
-                child.receive()
-            else:
+            pids = pids_said(child.receive())
+            os.kill(lost, number)
+            if number == signal.SIGKILL:
                 with pytest.raises(wire.PeerGoneError):
                     child.receive()
             began = time.monotonic()
-            child.kill()
+            assert child.kill().with_server
         assert time.monotonic() - began < 2
         assert server.start() != lost
         time.sleep(0.05)
-        assert not is_running(child.pid)
+        assert not any(map(is_running, pids))
         with server.spawn("echo", deadline_s=5) as child:
             assert child.receive().kind == "echoed"
 
 
 @LINUX
 def test_closing_the_server_ends_all_its_children_and_removes_its_folder() -> None:
-    server = ForkServer(tasks="hostile_tasks", search_path=[HERE])
+    server = ForkServer(tasks="hostile_tasks", search_path=[HERE], device="cuda")
     child = server.spawn("grandchildren", deadline_s=20)
     pids = pids_said(child.receive())
     with server.spawn("surroundings", deadline_s=5) as other:
@@ -229,7 +296,7 @@ def test_the_server_and_its_children_die_with_a_killed_parent(tmp_path: Path, la
         "import os, signal, sys, time\n"
         "from pathlib import Path\n"
         "from models.sandbox.parent import ForkServer\n"
-        f"server = ForkServer(tasks='hostile_tasks', search_path=[{HERE!r}])\n"
+        f"server = ForkServer(tasks='hostile_tasks', search_path=[{HERE!r}], device='cuda')\n"
         "child = server.spawn('grandchildren', deadline_s=60)\n"
         "print(server.start(), *child.receive().body['pids'], flush=True)\n"
         "def children(): return map(int, Path(f'/proc/self/task/{os.getpid()}/children').read_text().split())\n"
@@ -272,7 +339,7 @@ def test_a_preload_that_starts_a_thread_is_refused() -> None:
         server.start()
 
 
-@pytest.mark.parametrize("field", ["memory_bytes", "file_bytes", "open_files"])
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Limits)])
 def test_limits_below_one_are_refused(field: str) -> None:
     with pytest.raises(ValueError, match=f"{field} is 0"):
         Limits(**{field: 0})

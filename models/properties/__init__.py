@@ -1,0 +1,3 @@
+from models.properties.examination import PROPERTIES, Examination, examine
+
+__all__ = ["PROPERTIES", "Examination", "examine"]

@@ -1,0 +1,196 @@
+"""The steps of the loop: each that costs something is written ahead, and each outcome is a row.
+
+A step that an earlier start has done answers from the rows, so that a resumed campaign pays for nothing twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Iterable, Sequence
+
+from agents.brief import Brief, Evidence
+from cognition.records import Candidate, Claim, Report, Trial, Verdict, trial_id_of
+from models.scale import Stage
+from models.trial import ExamJob
+from orchestrator.briefing import brief_of, context_of, noise_of, reference_of
+from orchestrator.config import EXPLORE, VERIFY, Settings
+from orchestrator.crew import Crew, answer
+from orchestrator.errors import UsageError
+from orchestrator.facts import figures_of
+from orchestrator.flow import Flow
+from orchestrator.founders import BASELINE_ARM, founder
+from orchestrator.population import EXPLAINED, Population
+from orchestrator.repetition import duplicate_by_source, with_nearest
+from orchestrator.rows import Rows, event
+
+
+class Steps:
+    """What the loop can ask for."""
+
+    def __init__(self, settings: Settings, rows: Rows, flow: Flow, crew: Crew, started_at: float) -> None:
+        self.settings = settings
+        self.flow = flow
+        self._rows = rows
+        self._crew = crew
+        self._started_at = started_at
+        self._num_founders = len(settings.campaign.founders)
+
+    @property
+    def population(self) -> Population:
+        return self._rows.population
+
+    def numbers(self) -> Iterable[int]:
+        """What is left to do: the founders, then one number for each candidate of the budget."""
+        return self.flow.numbers(self._num_founders + self.settings.budget.candidates)
+
+    async def turn(self, number: int) -> None:
+        """Wait until this number may start."""
+        await self.flow.turn(number)
+        self._check_wall()
+
+    def close(self, number: int) -> None:
+        self.flow.close(number)
+
+    def last_attempt(self, number: int) -> tuple[Candidate | None, Report | None]:
+        """Where an earlier start left this number; nothing where the candidate's row was lost, so it is made again."""
+        candidate, report = self.population.last_attempt(number)
+        if candidate is None:
+            return None, None
+        if report is not None:
+            candidate = dataclasses.replace(candidate, number=number, attempt=report.attempt)
+        return candidate, report
+
+    async def propose(self, number: int) -> Candidate:
+        attempt = 1 + max((report.attempt for report in self.population.reports(number)), default=-1)
+        if number < self._num_founders:
+            slot = self.settings.campaign.slot
+            return self._rows.admit(founder(slot, self.settings.campaign.founders[number], number, attempt))
+        brief = self._brief(number, attempt)
+        self._rows.intend(f"propose/{number}")
+        return self._rows.admit(await answer(self._crew.researcher.propose.remote(brief)))
+
+    async def repair(self, candidate: Candidate, evidence: Evidence) -> Candidate:
+        brief = self._brief(candidate.number, attempt=evidence.report.attempt + 1)
+        self._rows.intend(f"repair/{candidate.number}/{brief.attempt}")
+        return self._rows.admit(await answer(self._crew.engineer.repair.remote(candidate, evidence, brief)))
+
+    def may_repair(self, evidence: Evidence) -> bool:
+        return self.settings.may_repair(evidence)
+
+    async def examine(self, candidate: Candidate) -> Report:
+        """Novelty by source, the executed gate, novelty by behaviour: in order of cost."""
+        report = duplicate_by_source(candidate, self.population, now=time.time())
+        if report is None:
+            founder = candidate.number < self._num_founders
+            threshold = None if founder else self.settings.flow.duplicate_distance
+            horizon = self.flow.horizon(candidate.number)
+            report = with_nearest(await self._gate(candidate), self.population, threshold, horizon)
+        self._rows.record(report)
+        return report
+
+    async def _gate(self, candidate: Candidate, *, thorough: bool = False) -> Report:
+        stage = self._stage(EXPLORE)
+        job = ExamJob(
+            candidate_id=candidate.candidate_id,
+            number=candidate.number,
+            attempt=candidate.attempt,
+            source=candidate.source,
+            slot=candidate.slot,
+            size=stage.size,
+            length=stage.length,
+            deadline_s=self.settings.flow.gate_deadline_s * (4 if thorough else 1),
+            policy=self.settings.sandbox.policy,
+            thorough=thorough,
+        )
+        report: Report = await answer(self._crew.examiner.examine.remote(job))
+        return report
+
+    async def explore(self, candidate: Candidate) -> tuple[Trial, ...]:
+        """Train at the exploration stage; baselines with extra seeds, from which the noise is measured."""
+        stage = self._stage(EXPLORE)
+        seeds = stage.seeds
+        if candidate.arm == BASELINE_ARM:
+            first = max(seeds) + 1
+            seeds = (*seeds, *range(first, first + self.settings.campaign.noise_seeds))
+        trials = await self._train(candidate, stage, seeds)
+        self.flow.explored(candidate.number)
+        return tuple(trial for trial in trials if trial.seed in stage.seeds)
+
+    async def verify(self, candidate: Candidate) -> tuple[Trial, ...]:
+        stage = self._stage(VERIFY)
+        return await self._train(candidate, stage, stage.seeds)
+
+    async def assess(self, candidate: Candidate, report: Report, trials: tuple[Trial, ...]) -> Verdict:
+        earlier = self.population.verdict(candidate.candidate_id)
+        if earlier is not None:
+            return earlier
+        await self.flow.founder()
+        stage, noise = self._stage(EXPLORE), None
+        if candidate.number >= self._num_founders:
+            await self.flow.all_founders()
+            noise = noise_of(self.population, stage, self._num_founders)
+        reference = reference_of(self.population, stage)
+        judge = self._crew.judge
+        verdict: Verdict = await answer(judge.assess.remote(candidate, report, trials, reference, noise))
+        if verdict.suspicious:
+            again = await self._gate(candidate, thorough=True)
+            verdict = await answer(judge.reconsider.remote(verdict, again))
+            self._rows.record(event("reexamined", subject=candidate.candidate_id, detail=figures_of(again)))
+        verdict = dataclasses.replace(verdict, created_at=time.time())
+        self._rows.record(verdict)
+        return verdict
+
+    async def explain(self, candidate: Candidate, trials: tuple[Trial, ...], verdict: Verdict) -> None:
+        if self.population.explained(candidate.candidate_id):
+            return
+        await self.flow.all_founders()
+        horizon = self.flow.horizon(candidate.number)
+        context = context_of(self.population, candidate, self._stage(EXPLORE), self._num_founders, horizon)
+        insights = await answer(self._crew.analyst.explain.remote(candidate, trials, verdict, context))
+        known = {insight.insight_id for insight in self.population.insights}
+        new = [insight for insight in insights if insight.insight_id not in known]
+        self._rows.record(
+            *(dataclasses.replace(insight, created_at=time.time()) for insight in new),
+            event(EXPLAINED, subject=candidate.candidate_id),
+        )
+
+    def claim(self, *claims: Claim) -> None:
+        known = {(claim.candidate_id, claim.baseline_id, claim.stage) for claim in self.population.claims}
+        new = [claim for claim in claims if (claim.candidate_id, claim.baseline_id, claim.stage) not in known]
+        self._rows.record(*(dataclasses.replace(claim, created_at=time.time()) for claim in new))
+
+    async def _train(self, candidate: Candidate, stage: Stage, seeds: Sequence[int]) -> tuple[Trial, ...]:
+        async with asyncio.TaskGroup() as trials:
+            tasks = [trials.create_task(self._train_once(candidate, stage, seed)) for seed in seeds]
+        return tuple(task.result() for task in tasks)
+
+    async def _train_once(self, candidate: Candidate, stage: Stage, seed: int) -> Trial:
+        done = self.population.trial(candidate.candidate_id, stage.name, seed)
+        if done is not None:
+            return done
+        self._check_wall()
+        self._rows.intend(f"train/{trial_id_of(candidate.candidate_id, stage.name, seed)}")
+        trial: Trial
+        pace = self._rows.paces.of(stage.name)
+        (trial,) = await answer(self._crew.engineer.train.remote(candidate, stage.name, (seed,), pace))
+        curve = await self._crew.curve(trial.trial_id)
+        self._rows.record(trial, *curve)
+        if candidate.number == 0 and trial.succeeded:
+            self._rows.paces.add(stage.name, curve)
+        self._crew.tracker.trial(candidate, trial, curve)
+        return trial
+
+    def _brief(self, number: int, attempt: int) -> Brief:
+        return brief_of(self.settings, self.population, number, attempt, self.flow.horizon(number))
+
+    def _stage(self, name: str) -> Stage:
+        return self.settings.scale.stage(name)
+
+    def _check_wall(self) -> None:
+        limit = self.settings.budget.wall_hours
+        if limit is not None and time.time() - self._started_at > limit * 3600:
+            raise UsageError(
+                f"budget.wall_hours={limit:g} is used up: start again to go on, with a larger one if need be"
+            )

@@ -1,0 +1,118 @@
+"""`python -m models check`, as anybody would call it on anybody's file."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.slots import baseline_source
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = (
+    *("policy", "contract", "shape", "dtype", "finite", "gradients", "causality", "batch_independence"),
+    *("prefix_consistency", "cost", "determinism", "state", "decode"),
+)
+LEAK = """
+from torch import nn
+
+class Mean(nn.Module):
+    def __init__(self, hidden_size, num_heads, layer_idx=0, **kwargs):
+        super().__init__()
+        self.proj = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, x):
+        return self.proj(x) + x.mean(1, keepdim=True)
+
+class Other(nn.Module):
+    def forward(self, x):
+        return x
+"""
+
+
+def check(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "models", "check", *map(str, arguments)],
+        cwd=folder,  # anybody's folder: the package is found by its path alone
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def honest(tmp_path: Path) -> Path:
+    (tmp_path / "honest.py").write_text(baseline_source("token_mixer", "linear_attention"))
+    return tmp_path / "honest.py"
+
+
+def test_an_honest_file_passes_and_json_holds_every_property(honest: Path) -> None:
+    done = check(honest.name, "--format", "json", "--scale", "tiny", folder=honest.parent)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert found["passed"] is True
+    names = [item["name"] for item in found["properties"]]
+    assert set(names) <= set(NAMES)
+    assert set(names) >= set(NAMES) - {"decode"}
+    for item in found["properties"]:
+        assert set(item) == {"name", "passed", "figure", "limit", "detail"}
+        assert item["passed"] is True
+
+
+def test_a_leak_is_refused_with_its_figure_in_either_format(tmp_path: Path) -> None:
+    (tmp_path / "leak.py").write_text(LEAK)
+    done = check("leak.py", "--entry", "Mean", "--format", "json", "--scale", "tiny", folder=tmp_path)
+    assert done.returncode == 1
+    found = {item["name"]: item for item in json.loads(done.stdout)["properties"]}
+    assert not found["causality"]["passed"]
+    assert found["causality"]["figure"] > found["causality"]["limit"]
+    table = check("leak.py", "--entry", "Mean", "--scale", "tiny", folder=tmp_path)
+    assert table.returncode == 1
+    assert "causality           REFUSED" in table.stdout
+    assert table.stdout.splitlines()[-1].startswith("refused in ")
+
+
+@pytest.mark.parametrize("no_policy", [False, True])
+def test_hostile_and_broken_files_are_refused_not_run_into(tmp_path: Path, no_policy: bool) -> None:
+    flags = ["--no-policy"] if no_policy else []
+    (tmp_path / "reads.py").write_text("open('/etc/passwd').read()\nclass TokenMixer: pass\n")
+    (tmp_path / "broken.py").write_text("class TokenMixer(:\n")
+    for name, word in (("reads.py", "/etc/passwd" if no_policy else "line 1"), ("broken.py", "line 1")):
+        done = check(name, "--format", "json", "--scale", "tiny", *flags, folder=tmp_path)
+        assert done.returncode == 1, done.stderr
+        failed = next(item for item in json.loads(done.stdout)["properties"] if not item["passed"])
+        assert failed["name"] == ("contract" if no_policy else "policy")
+        assert word in failed["detail"]
+
+
+def test_what_candidates_print_cannot_drive_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "paints.py").write_text("raise RuntimeError('\\x1b[31mred\\x07')\nclass TokenMixer: pass\n")
+    done = check("paints.py", "--no-policy", "--scale", "tiny", folder=tmp_path)
+    assert done.returncode == 1
+    assert "red" in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere.py"], "nowhere.py cannot be read"),
+        (["leak.py"], "--entry NAME"),
+        (["leak.py", "--entry", "Sum"], "'Sum'"),
+        (["leak.py", "--entry", "Mean", "--scale", "huge"], "no scale named 'huge'"),
+        (["leak.py", "--entry", "Mean", "--deadline-s", "-1"], "deadline_s is -1"),
+        ([], "usage"),
+        (["leak.py", "--format", "xml"], "invalid choice"),
+    ],
+)
+def test_wrong_usage_says_what_and_ends_with_2(tmp_path: Path, arguments: list[str], words: str) -> None:
+    (tmp_path / "leak.py").write_text(LEAK)
+    done = check(*arguments, folder=tmp_path)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,16 @@
+"""Print without end (bounded: 2 GiB).
+
+step: trial
+expect: honest, disk, child_died
+policy: refuses
+deadline_s: 6.0
+"""
+
+import os
+
+block = b"x" * (1 << 20)
+try:
+    for _ in range(2 << 10):
+        os.write(1, block)
+except OSError:
+    pass

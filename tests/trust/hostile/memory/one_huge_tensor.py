@@ -1,0 +1,10 @@
+"""Ask for a tensor of thirty-two terabytes.
+
+step: trial
+expect: error
+policy: cannot see, it counts no bytes
+"""
+
+import torch
+
+torch.zeros(1 << 43)
