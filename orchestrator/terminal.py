@@ -126,7 +126,7 @@ def _choices(campaign: Campaign) -> Sequence[tuple[str, str]]:
         ("researchers", f"{arms}: built in, no language model (arms=grammar|random to choose)"),
         ("scale", f"{settings.scale.name}: {gpus} (scale=cpu|tiny to choose)"),
         ("ray", f"{cluster.description}, {cluster.num_slots} trial slots (cluster.address, cluster.slots)"),
-        ("sandbox", f"{in_words(campaign.layers)} (sandbox.require=full to insist, docs/sandbox.md)"),
+        ("sandbox", f"{in_words(campaign.layers)} (sandbox.require=full to insist, docs/trust.md)"),
         ("tracking", wandb),
         ("mode", "deterministic: one seed gives one campaign" if settings.deterministic else "fastest order"),
         (

@@ -153,7 +153,7 @@ def _masked(batch: _Batch) -> str:
         mask_BT = torch.ones(batch.x.shape[:2], dtype=torch.long)
         padding = slice(0, start) if left else slice(length - start, length)
         mask_BT[1:, padding] = 0
-        results = []
+        results, used = [], False
         for size in _PADDING:
             padded_BTD = batch.x.clone()
             padded_BTD[1:, padding] *= size
@@ -161,6 +161,9 @@ def _masked(batch: _Batch) -> str:
                 results.append(run(_Masked(setting.mixer, forward, mask_BT), padded_BTD, setting.mode))
             except Exception as error:  # noqa: BLE001 - the mask is an extra that the host never uses
                 return f"attention_mask does not run: {type(error).__name__}"
+            used = used or not torch.equal(results[-1], setting.run(padded_BTD))
+        if left and not used:  # the host never gives one; who ignores it hides nothing and claims nothing
+            return "attention_mask is not used"
         rest = slice(start, length) if left else slice(0, length - start)
         side = "left" if left else "right"
         batch.compare(results[0][:, rest], results[1][:, rest], f"what attention_mask hides at the {side} shows")

@@ -129,10 +129,9 @@ def file_rules(jail: Jail) -> str:
     if isinstance(rules, MissingLayer):
         raise rules
     detail = rules.apply()
-    # What is left to import cannot be read: it shall be missing, not forbidden, as optional imports expect.
-    if jail.device == "cpu":
-        _importers.append(sys.path_importer_cache)  # kept, since freeing it would copy what the children share
-        sys.path_importer_cache = {}
+    # What is left to import and cannot be read shall be missing, not forbidden, as optional imports expect.
+    _importers.append(sys.path_importer_cache)  # kept, since freeing it would copy what the children share
+    sys.path_importer_cache = {}
     return detail
 
 

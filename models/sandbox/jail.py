@@ -2,7 +2,7 @@
 
 Layers are applied in order, each by a function of the child's own process. One that this machine cannot have is
 recorded with its reason, and the child goes on with the others; one that fails halfway ends the child. What is
-guaranteed, what is not, and what each layer needs: docs/sandbox.md.
+guaranteed, what is not, and what each layer needs: docs/trust.md.
 
 Not guaranteed: anything against a fault of the kernel or of a driver, or what leaks through time, caches, or a GPU
 that is shared. On CUDA the child keeps its user and starts processes: there the file rules, the mounts and the

@@ -30,7 +30,7 @@ from models.sandbox.held_process import Detached, HeldProcess, Launched
 from models.sandbox.jail import Cause, Device, Layer, Limits, scrubbed
 
 _REQUEST_TIMEOUT_S = 30.0
-_KILL_TIMEOUT_S = 1.2
+_KILL_TIMEOUT_S = 1.5
 _CLOSE_TIMEOUT_S = 10.0
 _ROOT = Path(__file__).resolve().parents[2]
 

@@ -79,7 +79,8 @@ def evaluate(
 ) -> Sealed:
     """Score every task's weights on its evaluation set, and audit them on prefixes.
 
-    `weights` and `eval_sets` are keyed by task; `audit_positions` of 0 leaves the audit out. Raises TrialError: leak, nonfinite, error, child_died or timeout.
+    `weights` and `eval_sets` are keyed by task; `audit_positions` of 0 leaves the audit out. Raises TrialError: leak,
+    nonfinite, error, child_died or timeout.
     """
     for state in weights.values():
         _check_state(state, subject.size)
@@ -111,8 +112,8 @@ def talking(spawn: Spawn, task: str, body: Mapping[str, Json]) -> Iterator[Child
         except wire.PeerGoneError as error:
             ended = child.kill()
             kind = FailureKind.worker_died if ended.with_server else FailureKind.child_died
-            if cause := getattr(ended, "cause", None):
-                kind = FailureKind(cause)
+            if ended.cause is not None:
+                kind = FailureKind(ended.cause)
             raise TrialError(kind, f"{task}: {ended.describe()}") from error
         except wire.WireError as error:
             raise TrialError(FailureKind.error, f"{task}: the child broke the protocol: {error}") from error

@@ -48,8 +48,7 @@ _LOOK_S = 0.2
 _PROBE_TIMEOUT_S = 30.0
 _REMOVAL_S = 0.2  # for one try at what a child left
 _LAST_REMOVAL_S = 8.0
-_DEATH_WAIT_S = 5.0
-_STRAYS_S = 0.5  # for orphans that another child may go on making
+_DEATH_WAIT_S = 0.7  # less than the parent waits for an answer
 _MAX_FDS = 64
 
 
@@ -91,6 +90,7 @@ class Server:
         self._children: dict[int, _Child] = {}
         self._ended: dict[int, dict[str, wire.Json]] = {}
         self._next_number = 0
+        self._dying: set[int] = set()  # killed, and told so, but not yet taken apart by the kernel
         self._next_look = 0.0
         self._leavings: list[str] = []  # folders that could not be removed at once
 
@@ -203,47 +203,53 @@ class Server:
     def _look(self) -> None:
         """End the children that are past a limit, and the orphans; go on removing what children left."""
         for child in list(self._children.values()):
-            if (excess := child.watch.excess()) is not None:
+            if child.number not in self._dying and (excess := child.watch.excess()) is not None:
                 self._end(child, excess)
-        self._kill_strays(_LOOK_S)
+        self._kill_strays(time.monotonic() + _LOOK_S)
         self._leavings = [folder for folder in self._leavings if not leavings.remove(folder, timeout_s=_REMOVAL_S)]
 
     def _reap(self) -> None:
         for child in list(self._children.values()):
             if _has_ended(child.pid):
                 self._end(child)
-        self._kill_strays(_LOOK_S)
+        self._kill_strays(time.monotonic() + _LOOK_S)
 
     def _end(self, child: _Child, excess: Excess | None = None) -> None:
-        """Kill what is left of a child and of everything it started, then reap it and remove its scratch folder."""
+        """Kill what is left of a child and of everything it started, then reap it and remove its scratch folder.
+
+        Takes no longer than _DEATH_WAIT_S: the kernel may need longer to take many gigabytes apart, and reaping waits
+        for a later look then. Nothing of the child's runs any more.
+        """
+        give_up = time.monotonic() + (0 if child.number in self._dying else _DEATH_WAIT_S)
         # The child is unreaped until waitpid below, so that its number, as process and as group, is still its own.
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         os.kill(child.pid, signal.SIGKILL)  # before its setsid it is in no group of its own
-        _await_end(child.pid)
-        self._kill_strays(_DEATH_WAIT_S if len(self._children) == 1 else _STRAYS_S)
+        _await_end(child.pid, give_up)
+        self._kill_strays(give_up)
         reaped, status = os.waitpid(child.pid, os.WNOHANG)
-        if not reaped:  # the kernel keeps it for now; its SIGCHLD brings us back
+        if not reaped:
+            status = signal.SIGKILL
+        if child.number not in self._dying:
+            self._ended[child.number] = {
+                "code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
+                "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
+                "log": _tail(child.log_fd),
+                "cause": excess.cause if excess is not None else None,
+                "detail": excess.detail if excess is not None else "",
+            }
+        if not reaped:
+            self._dying.add(child.number)
             return
+        self._dying.discard(child.number)
         del self._children[child.number]
-        self._ended[child.number] = {
-            "code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
-            "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
-            "log": _tail(child.log_fd),
-            "cause": excess.cause if excess is not None else None,
-            "detail": excess.detail if excess is not None else "",
-        }
         os.close(child.log_fd)
         if not leavings.remove(child.scratch, timeout_s=_REMOVAL_S):
             self._leavings.append(child.scratch)
 
-    def _kill_strays(self, timeout_s: float) -> None:
-        """Kill and reap orphaned descendants; each death may orphan more of them to this process.
-
-        Gives up after `timeout_s`: a living child may go on making orphans.
-        """
-        give_up = time.monotonic() + timeout_s
-        while time.monotonic() < give_up:
+    def _kill_strays(self, give_up: float) -> None:
+        """Kill and reap orphaned descendants until `give_up`; each death may orphan more of them to this process."""
+        while True:
             known = {child.pid for child in self._children.values()}
             strays = [pid for pid in _own_children() if pid not in known]
             if not strays:
@@ -251,8 +257,10 @@ class Server:
             for pid in strays:
                 os.kill(pid, signal.SIGKILL)
             for pid in strays:
-                _await_end(pid)
+                _await_end(pid, give_up)
                 os.waitpid(pid, os.WNOHANG)
+            if time.monotonic() > give_up:  # a living child may go on making them
+                return
 
 
 def _live(task: Task, jail: Jail) -> NoReturn:
@@ -274,9 +282,8 @@ def _has_ended(pid: int) -> bool:
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def _await_end(pid: int) -> None:
+def _await_end(pid: int, give_up: float) -> None:
     """Wait until a killed child is a zombie; gives up on one that the kernel keeps."""
-    give_up = time.monotonic() + _DEATH_WAIT_S
     pause_s = 0.0002
     while not _has_ended(pid) and time.monotonic() < give_up:
         time.sleep(pause_s)

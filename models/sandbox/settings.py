@@ -13,7 +13,7 @@ REQUIREMENTS = ("available", "full")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxSettings:
-    """How strictly generated code is confined; docs/sandbox.md says what each layer does."""
+    """How strictly generated code is confined; docs/trust.md says what each layer does."""
 
     require: str = "available"  # "full" refuses to run where a layer of this platform is missing
     policy: bool = True  # read the source before it runs: quick feedback, and one more wall

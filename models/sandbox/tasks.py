@@ -59,8 +59,8 @@ def warm_up(device: str = "cpu") -> None:
     """Import what children need, single-threaded; no backward pass and no parallel operator, which start threads.
 
     A confined child reads nothing from disk, so all that the policy lets a candidate import is imported here. On the
-    CPU children find the stand-in as `fla` and torch.compile hands back what it is given. On CUDA a child imports the
-    real fla itself, since that asks for the device, which a process that forks must not.
+    CPU children find the stand-in as `fla` and torch.compile hands back what it is given. On CUDA, where fla is
+    installed, a child imports the real one itself: that asks for the device, which a process that forks must not.
     """
     torch.set_num_threads(1)
     torch.set_num_interop_threads(1)
@@ -69,8 +69,8 @@ def warm_up(device: str = "cpu") -> None:
             importlib.import_module(name)
     for slot in SLOTS.values():
         baseline_source(slot.name, slot.reference)
+    fla_standin.install(device)
     if device == "cpu":
-        fla_standin.install(device)
         skip_compilation()
 
 

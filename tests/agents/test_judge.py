@@ -131,7 +131,6 @@ async def test_a_loss_too_good_is_marked_and_believed_only_after_another_look(
     assert "causality: moved by 0.1" in withheld.reason
 
 
-
 async def test_failed_and_stopped_trials_leave_no_fitness(
     make_member: Callable[..., Member],
     make_candidate: Callable[..., Candidate],

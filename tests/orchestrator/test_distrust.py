@@ -1,4 +1,4 @@
-"""A campaign among hostile, leaking, slow, broken and foreign founders: it ends as ever, and SQL says what became of each.
+"""A campaign among hostile, leaking, slow, broken and foreign founders ends as ever; SQL says what became of each.
 
 Beside them a scripted researcher, whose attempts go back with their evidence until one holds.
 """
@@ -94,7 +94,7 @@ def ended(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> Result:
         *(f"run.root={tmp_path_factory.mktemp('runs')}", "run.name=distrust", "cluster.slots=2"),
         *(f"campaign.founders=[baselines,'{folder}']", "budget.candidates=1", "campaign.verify_best=1"),
         *("arms.weights.grammar=0", "arms.weights.random=0", "+arms.weights.scripted=1"),
-        *("flow.gate_deadline_s=6", "anomalies.slow_factor=4"),
+        *("flow.gate_deadline_s=12", "anomalies.slow_factor=4"),
         proposers={"scripted": ScriptedProposer([ATTEMPTS])},
     )
     return campaign.run()

@@ -17,7 +17,6 @@ from pathlib import Path
 
 SECRET_PREFIX = "aro-key-"
 SECRET_VARIABLE = "ARO_TEST_SECRET"
-SYSTEM_V_KEY = 0x41524F31
 
 # It notes every signal that can be noted; the others show by its end or by its state.
 _BAIT_PROCESS = """
@@ -43,6 +42,7 @@ class Bait:
         self.secret = SECRET_PREFIX + secrets.token_hex(8)
         self._user = user
         self._lay_out_files()
+        self._system_v_key = secrets.randbelow(1 << 30) + 1
         self._shared_name = f"aro-test-{secrets.token_hex(4)}"
         self._process = self._start_process(stack)
         self._pid_state = self._process_settings()
@@ -71,7 +71,7 @@ class Bait:
             "UNIX_PATH": str(self.folder / "open" / "socket"),
             "ABSTRACT_NAME": self._shared_name,
             "SHARED_NAME": self._shared_name,
-            "SYSTEM_V_KEY": SYSTEM_V_KEY,
+            "SYSTEM_V_KEY": self._system_v_key,
             "SECRET_PREFIX": SECRET_PREFIX,
         }
 
@@ -88,9 +88,12 @@ class Bait:
         found += [
             f"the socket {one.getsockname()!r} was spoken to" for one in select.select(self._sockets, [], [], 0)[0]
         ]
-        if list(Path("/dev/shm").glob(f"*{self._shared_name}*")):
+        for path in Path("/dev/shm").glob(f"*{self._shared_name}*"):
             found.append("shared memory was left behind")
-        found += [f"System V {kind} was left behind" for kind in ("shm", "msg", "sem") if _has_system_v(kind)]
+            path.unlink()
+        found += [
+            f"System V {kind} was left behind" for kind in ("shm", "msg", "sem") if _has(kind, self._system_v_key)
+        ]
         return found
 
     def _lay_out_files(self) -> None:
@@ -175,9 +178,9 @@ def _limits(pid: int) -> str:
     return Path(f"/proc/{pid}/limits").read_text()
 
 
-def _has_system_v(kind: str) -> bool:
+def _has(kind: str, key: int) -> bool:
     path = Path(f"/proc/sysvipc/{kind}")
-    return path.exists() and any(line.split()[:1] == [str(SYSTEM_V_KEY)] for line in path.read_text().splitlines())
+    return path.exists() and any(line.split()[:1] == [str(key)] for line in path.read_text().splitlines())
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -36,6 +36,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.write_line(f"{'suite':<44}{'attempted':>10}{'contained':>10}{'missed':>8}")
     for suite, outcomes in counts.items():
         attempted = sum(outcomes.values())
-        terminalreporter.write_line(
-            f"{suite:<44}{attempted:>10}{outcomes['contained']:>10}{outcomes['missed']:>8}"
-        )
+        terminalreporter.write_line(f"{suite:<44}{attempted:>10}{outcomes['contained']:>10}{outcomes['missed']:>8}")

@@ -86,6 +86,10 @@ class Program:
     text: str
 
     @property
+    def family(self) -> str:
+        return self.name.partition("/")[0]
+
+    @property
     def seen_by_policy(self) -> bool:
         return self.policy == "refuses"
 

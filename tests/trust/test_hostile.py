@@ -66,7 +66,9 @@ LIMITS = Limits(
     scratch_bytes=256 << 20,
     scratch_entries=4_000,
 )
-NOISE_NATS = 0.8  # eight seeds of the honest module differ by 0.54 after three steps; knowing a token is worth 3 and more
+CLEARING_S = 20.0  # the server clears a large scratch folder in pieces, so that it can answer in between
+NOISE_NATS = 0.8  # eight seeds of the honest module differ by 0.54 after three steps; a known token is worth 5
+SAME_FOR_ALL_USERS = {"channel", "patching", "import_time", "loops"}  # for the ordinary user they run nightly
 PRESENT, ORDINARY = "present user", "ordinary user"
 
 
@@ -118,11 +120,14 @@ class Arena:
             problems.append("another child of the server, or its folder, was changed")
         if strange := self._processes() - self._family:
             problems.append(f"processes are left: {strange}")
-        if strange_files := self._left() ^ self._leavings:
-            problems.append(f"the scratch root differs: {strange_files}")
         metrics, trial = self._train(honest_source(self._names()), 60)
         if not self._is_honest(metrics, trial):
             problems.append(f"the next candidate got {trial.loss} {trial.detail}, honest is {self._honest[1].loss}")
+        until = time.monotonic() + CLEARING_S
+        while (strange_files := self._left() ^ self._leavings) and time.monotonic() < until:
+            time.sleep(0.1)
+        if strange_files:
+            problems.append(f"the scratch root differs: {strange_files}")
         return problems
 
     def _words(self, metrics: list[Metric], trial: Trial) -> set[str]:
@@ -281,8 +286,23 @@ def test_the_policy_refuses_what_it_can_see(name: str, tally: Tally) -> None:
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_without_the_policy_it_is_contained(arenas: dict[str, Arena], name: str, tally: Tally) -> None:
-    """For both users at once, which also puts each under the other's load."""
+    """For both users at once where the user matters, which also puts each under the other's load."""
     program = PROGRAMS[name]
+    users = [user for user in arenas if user == PRESENT or program.family not in SAME_FOR_ALL_USERS]
+    problems = _problems({user: arenas[user] for user in users}, program, tally)
+    tally.count("hostile, policy on", contained=program.seen_by_policy or not problems)
+    assert problems == []
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if PROGRAMS[name].family in SAME_FOR_ALL_USERS])
+def test_the_others_are_contained_for_an_ordinary_user_too(arenas: dict[str, Arena], name: str, tally: Tally) -> None:
+    if ORDINARY not in arenas:
+        pytest.skip("only root can start a server as another user; the present user is an ordinary one")
+    assert _problems({ORDINARY: arenas[ORDINARY]}, PROGRAMS[name], tally) == []
+
+
+def _problems(arenas: dict[str, Arena], program: Program, tally: Tally) -> list[str]:
     with ThreadPoolExecutor(len(arenas)) as pool:
         runs = {user: pool.submit(arena.run, program, policy=False) for user, arena in arenas.items()}
     problems = []
@@ -292,5 +312,4 @@ def test_without_the_policy_it_is_contained(arenas: dict[str, Arena], name: str,
             found.append(f"it ended as {sorted(words)}, expected one of {sorted(program.expected)}")
         problems += [f"{user}: {problem}" for problem in found]
         tally.count(f"hostile, policy off, {user}", contained=not found)
-    tally.count("hostile, policy on", contained=program.seen_by_policy or not problems)
-    assert problems == []
+    return problems

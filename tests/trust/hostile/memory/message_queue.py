@@ -7,4 +7,6 @@ policy: refuses
 
 import ctypes
 
-ctypes.CDLL(None).mq_open(f"/{SHARED_NAME}".encode(), 0o102, 0o666, None)
+queue = ctypes.CDLL(None).mq_open(f"/{SHARED_NAME}".encode(), 0o102, 0o666, None)
+if queue >= 0:
+    escaped("a message queue")
