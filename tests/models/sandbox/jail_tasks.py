@@ -288,9 +288,10 @@ def write_many_files(channel: Channel) -> None:
 def write_much(channel: Channel) -> None:
     channel.receive()
     block = b"x" * (1 << 20)
-    for number in range(1 << 30):
+    for number in range(100):
         with open(f"{number}", "wb") as file:
             file.write(block)
+    time.sleep(1_000)
 
 
 def write_without_a_name(channel: Channel) -> None:
