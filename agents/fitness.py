@@ -87,9 +87,7 @@ def thrift(figure: float | None, reference: float | None) -> float:
     return 1.0 / (1.0 + figure / reference)
 
 
-def fitness(
-    measured: Measured, reference: Measured, settings: FitnessSettings, sigma: float | None = None
-) -> Fitness:
+def fitness(measured: Measured, reference: Measured, settings: FitnessSettings, sigma: float | None = None) -> Fitness:
     """Weighted mean of loss, benchmark and quality terms; higher is better.
 
     `sigma` is the standard deviation of a baseline's loss over seeds, in nats per token, where it is known.

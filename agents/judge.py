@@ -91,7 +91,6 @@ class Judge:
             created_at=now,
         )
 
-
     async def reconsider(self, verdict: Verdict, report: Report) -> Verdict:
         """A suspicious verdict after the candidate was examined again, at longer lengths: confirmed or withheld."""
         if report.refused:

@@ -26,9 +26,7 @@ def duplicate_by_source(candidate: Candidate, population: Population, now: float
     )
 
 
-def with_nearest(
-    report: Report, population: Population, threshold: float | None, horizon: int | None = None
-) -> Report:
+def with_nearest(report: Report, population: Population, threshold: float | None, horizon: int | None = None) -> Report:
     """The report with its nearest earlier neighbour by behaviour; a duplicate when that is nearer than the threshold.
 
     None as the threshold refuses nothing: founders are trained whatever they resemble. `horizon` bounds what may be
