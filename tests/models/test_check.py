@@ -64,38 +64,41 @@ def test_an_honest_file_passes_and_json_holds_every_property(honest: Path) -> No
         assert item["passed"] is True
 
 
-def test_a_leak_is_refused_with_its_figure_in_either_format(tmp_path: Path) -> None:
+def test_a_leak_is_refused_with_its_figure(tmp_path: Path) -> None:
     (tmp_path / "leak.py").write_text(LEAK)
     done = check("leak.py", "--entry", "Mean", "--format", "json", "--scale", "tiny", folder=tmp_path)
     assert done.returncode == 1
     found = {item["name"]: item for item in json.loads(done.stdout)["properties"]}
     assert not found["causality"]["passed"]
     assert found["causality"]["figure"] > found["causality"]["limit"]
-    table = check("leak.py", "--entry", "Mean", "--scale", "tiny", folder=tmp_path)
-    assert table.returncode == 1
-    assert "causality           REFUSED" in table.stdout
-    assert table.stdout.splitlines()[-1].startswith("refused in ")
 
 
-@pytest.mark.parametrize("no_policy", [False, True])
-def test_hostile_and_broken_files_are_refused_not_run_into(tmp_path: Path, no_policy: bool) -> None:
-    flags = ["--no-policy"] if no_policy else []
-    (tmp_path / "reads.py").write_text("open('/etc/passwd').read()\nclass TokenMixer: pass\n")
-    (tmp_path / "broken.py").write_text("class TokenMixer(:\n")
-    for name, word in (("reads.py", "/etc/passwd" if no_policy else "line 1"), ("broken.py", "line 1")):
-        done = check(name, "--format", "json", "--scale", "tiny", *flags, folder=tmp_path)
-        assert done.returncode == 1, done.stderr
-        failed = next(item for item in json.loads(done.stdout)["properties"] if not item["passed"])
-        assert failed["name"] == ("contract" if no_policy else "policy")
-        assert word in failed["detail"]
+@pytest.mark.parametrize(
+    ("text", "flags", "name", "word"),
+    [
+        ("open('/etc/passwd').read()\nclass TokenMixer: pass\n", ["--no-policy"], "contract", "/etc/passwd"),
+        ("class TokenMixer(:\n", [], "policy", "line 1"),
+    ],
+)
+def test_hostile_and_broken_files_are_refused_not_run_into(
+    tmp_path: Path, text: str, flags: list[str], name: str, word: str
+) -> None:
+    (tmp_path / "bad.py").write_text(text)
+    done = check("bad.py", "--format", "json", "--scale", "tiny", *flags, folder=tmp_path)
+    assert done.returncode == 1, done.stderr
+    failed = next(item for item in json.loads(done.stdout)["properties"] if not item["passed"])
+    assert failed["name"] == name
+    assert word in failed["detail"]
 
 
-def test_what_candidates_print_cannot_drive_the_terminal(tmp_path: Path) -> None:
+def test_the_table_shows_what_failed_and_candidates_cannot_drive_the_terminal(tmp_path: Path) -> None:
     (tmp_path / "paints.py").write_text("raise RuntimeError('\\x1b[31mred\\x07')\nclass TokenMixer: pass\n")
     done = check("paints.py", "--no-policy", "--scale", "tiny", folder=tmp_path)
     assert done.returncode == 1
+    assert "contract            REFUSED" in done.stdout
     assert "red" in done.stdout
     assert "\x1b" not in done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].startswith("refused in ")
 
 
 @pytest.mark.parametrize(

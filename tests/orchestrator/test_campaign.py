@@ -185,7 +185,7 @@ def test_damaged_fragments_are_named_and_what_they_held_is_made_again(finished: 
     campaign = Campaign.compose(*overrides_for(folder), "tracking=none")
     result = campaign.run()
     assert result.stopped_by is None
-    assert len(campaign.set_aside) >= 5
+    assert len(result.set_aside) >= 5
     trials = {trial.trial_id for trial in Reader(folder).rows(Trial)}
     assert trials >= {trial.trial_id for trial in Reader(finished.folder).rows(Trial)}
     members = {member.candidate.number for member in result.members if member.fitness is not None}

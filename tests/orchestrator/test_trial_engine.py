@@ -123,10 +123,10 @@ def test_no_more_trials_are_handed_out_than_there_are_slots(monkeypatch: pytest.
     searcher = QueueSearcher("here", 1, SandboxSettings())
     for name in ("first", "second"):
         board.submit(job(name))
-    assert searcher.suggest("a") == {"job": job("first")}
+    assert searcher.suggest("a") == {"job": job("first"), "sandbox": SandboxSettings()}
     assert searcher.suggest("b") is None
     searcher.on_trial_complete("a", error=True)
-    assert searcher.suggest("b") == {"job": job("second")}
+    assert searcher.suggest("b") == {"job": job("second"), "sandbox": SandboxSettings()}
 
 
 def test_a_closed_board_refuses_jobs_and_ends_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
