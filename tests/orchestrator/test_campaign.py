@@ -24,13 +24,16 @@ from orchestrator.campaign import Campaign
 from orchestrator.result import Result
 from orchestrator.run_folder import RunFolder
 
-NUM_CANDIDATES = 5
+FOUNDERS = ("delta_net", "linear_attention")  # two, since each is examined by every campaign here
+NUM_CANDIDATES = 4
 TINY = (
     "+campaign=linear_attn",
     "scale=tiny",
+    f"campaign.founders=[{','.join(FOUNDERS)}]",
     f"budget.candidates={NUM_CANDIDATES}",
     "data.max_bytes=1500000",
     "deterministic=true",
+    "flow.look_ahead=3",  # the last numbers see finished ones, so that some have parents
 )
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -65,7 +68,7 @@ def test_a_campaign_ends_with_verified_differences_to_the_best_baseline(finished
     assert finished.stopped_by is None
     reader = Reader(finished.folder)
     numbers = {candidate.number for candidate in reader.rows(Candidate)}
-    assert numbers == set(range(4 + NUM_CANDIDATES))
+    assert numbers == set(range(len(FOUNDERS) + NUM_CANDIDATES))
     verified = [trial for trial in reader.rows(Trial) if trial.stage == "verify"]
     assert len(finished.claims) == 3
     assert {trial.split for trial in verified} == {"heldout"}
@@ -173,7 +176,7 @@ def test_a_larger_budget_extends_a_finished_campaign(finished: Result, tmp_path:
     assert result.stopped_by is None
     assert before < set(after)
     assert len(after) == len(set(after))
-    assert {c.number for c in Reader(folder).rows(Candidate)} == set(range(4 + NUM_CANDIDATES + 1))
+    assert {c.number for c in Reader(folder).rows(Candidate)} == set(range(len(FOUNDERS) + NUM_CANDIDATES + 1))
 
 
 def test_damaged_fragments_are_named_and_what_they_held_is_made_again(finished: Result, tmp_path: Path) -> None:
@@ -208,13 +211,13 @@ def test_lost_verification_is_done_again_and_the_damage_is_told(
 
 
 def test_a_tight_budget_waits_for_what_is_held_and_stops_in_one_line(ray_here: None, tmp_path: Path) -> None:
-    # 0.01 h is 36 s: one worst case (30 s) fits at a time, while trials really take a second
-    result = run(tmp_path / "poor", "tracking=none", "budget.slot_hours=0.01", "budget.candidates=40")
+    # 0.0115 h is 41 s: one worst case (30 s) fits at a time, while trials really take a second, the first a few
+    result = run(tmp_path / "poor", "tracking=none", "budget.slot_hours=0.0115", "budget.candidates=40")
     assert result.stopped_by is not None
     assert result.stopped_by.startswith("budget reached, slot_hours")
     assert "\n" not in result.stopped_by
     assert len(Reader(tmp_path / "poor").rows(Trial)) >= 3
-    assert sum(spend.settled.slot_hours for spend in result.spend) <= 0.01
+    assert sum(spend.settled.slot_hours for spend in result.spend) <= 0.0115
     assert Reader(tmp_path / "poor").rows(Event)[-1].kind == "campaign_stopped"
 
 
@@ -240,7 +243,11 @@ def test_an_unreachable_ray_is_one_line_and_no_wait(tmp_path: Path, capsys: pyte
 # ---- real processes -------------------------------------------------------------------------------------------
 
 
+FOREIGN: set[int] = set()  # fork servers of others on this machine, and their children
+
+
 def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
+    FOREIGN.update(process.pid for process in servers())
     return subprocess.Popen(
         [
             sys.executable,
@@ -262,11 +269,16 @@ def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
 RAYS_OWN = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")  # they notice within a minute that their raylet is gone
 
 
+def servers() -> list[psutil.Process]:
+    """Fork servers, which are nobody's children, and what they forked."""
+    return [p for p in psutil.process_iter(["cmdline"]) if "models.sandbox.server" in (p.info["cmdline"] or [])]
+
+
 def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
     with contextlib.suppress(psutil.NoSuchProcess):
         children = psutil.Process(process.pid).children(recursive=True)
-        servers = [p for p in psutil.process_iter(["cmdline"]) if "models.sandbox.server" in (p.info["cmdline"] or [])]
-        return [child for child in {*children, *servers} if child.name() not in RAYS_OWN]
+        own = [server for server in servers() if server.pid not in FOREIGN]
+        return [child for child in {*children, *own} if child.name() not in RAYS_OWN]
     return []
 
 
@@ -287,8 +299,8 @@ def rows(folder: Path, kind: type[Trial] | type[Report] | type[Verdict] | type[E
 def moments(folder: Path) -> Iterator[tuple[str, Callable[[], bool]]]:
     yield "after the first intent", lambda: any(e.kind == "intent" for e in rows(folder, Event))  # type: ignore[attr-defined]
     yield "while the baselines train", lambda: len(rows(folder, Trial)) >= 2
-    yield "when the first verdicts are in", lambda: len(rows(folder, Verdict)) >= 3
-    yield "between proposals", lambda: len(rows(folder, Report)) >= 7
+    yield "when the first verdicts are in", lambda: len(rows(folder, Verdict)) >= 1
+    yield "between proposals", lambda: len(rows(folder, Report)) >= 5
     yield "while the best are verified", lambda: any(t.stage == "verify" for t in rows(folder, Trial))  # type: ignore[attr-defined]
 
 
@@ -318,11 +330,23 @@ def test_five_sigkills_lose_nothing_and_repeat_nothing(finished: Result, tmp_pat
             assert event.created_at < ended[event.subject], "a finished trial was asked for again"
 
 
+def is_fork_server(process: psutil.Process) -> bool:
+    """Not one of its children, which look the same."""
+
+    def serves(other: psutil.Process | None) -> bool:
+        return other is not None and "models.sandbox.server" in " ".join(other.cmdline())
+
+    try:
+        return serves(process) and not serves(process.parent())
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_a_lost_engine_or_fork_server_is_one_line_or_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "lost"
     process = start(folder)
     wait_for(process, lambda: len(rows(folder, Trial)) >= 2)
-    for server in [p for p in descendants(process) if "models.sandbox.server" in " ".join(p.cmdline())][:1]:
+    for server in [p for p in descendants(process) if is_fork_server(p)][:1]:
         server.kill()  # not the candidate's fault: its trial or examination is done again
     wait_for(process, lambda: len(rows(folder, Trial)) >= 6)
     lost = [trial for trial in rows(folder, Trial) if isinstance(trial, Trial) and not trial.succeeded]
