@@ -87,7 +87,8 @@ def _cell(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, list | dict):
         value = json.dumps(_plain(value))
-    text = " ".join(str(value).split())
+    # Rows hold what candidates wrote: it may not drive the terminal.
+    text = " ".join("".join(letter if letter.isprintable() else " " for letter in str(value)).split())
     return text if len(text) <= _WIDEST else text[: _WIDEST - 3] + "..."
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cognition.records import Property, Report, candidate_id_of
-from models.entry import with_entry
+from models.entry import read_source, with_entry
 from models.sandbox.exam import ExamJob, examine
 from models.sandbox.parent import SandboxError
 from models.sandbox.settings import REQUIREMENTS, SandboxSettings
@@ -80,16 +80,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8", "replace")
+        return read_source(path)
     except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror}): name a Python file") from error
+        raise ValueError(f"{path} cannot be read ({error.strerror or error}): name a Python file") from error
 
 
 def _candidate(source: str, entry: str | None, wanted: str) -> str:
-    """The text with its entry; one that does not parse goes as it is, for the gate to refuse."""
+    """The text with its entry; one that does not parse or has no class goes as it is, for the gate to refuse."""
     try:
-        ast.parse(source)
+        tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return source
+    if entry is None and not any(isinstance(node, ast.ClassDef) for node in ast.walk(tree)):
         return source
     return with_entry(source, entry, wanted)
 

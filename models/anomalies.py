@@ -71,6 +71,19 @@ def anomaly(curve: Sequence[Metric], steps: int, pace: Pace | None, limits: Anom
     )
 
 
+def unbelievable(loss: float, pace: Pace | None, limits: AnomalyLimits) -> Anomaly | None:
+    """A sealed loss that lies further below all that the reference baseline trained to than an honest one can."""
+    known = [loss for _, loss in pace.losses] if pace is not None else []
+    share = limits.too_good_share
+    if share is None or not known or loss >= (1 - share) * min(known):
+        return None
+    return Anomaly(
+        kind=FailureKind.too_good,
+        detail=f"sealed loss {loss:.4f}, where the reference baseline trained down to {min(known):.4f}: more than "
+        f"{share:.0%} below it is not believed",
+    )
+
+
 def silence_s(report_every: int, pace: Pace | None, limits: AnomalyLimits) -> float | None:
     """Seconds without a word after which a child counts as silent; None: only its deadline ends it."""
     if pace is None or limits.silent_factor is None:

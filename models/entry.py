@@ -1,12 +1,25 @@
-"""Which class of a source text is the candidate. Reads the text alone: standard library, nothing is executed."""
+"""A candidate's file, and which class of it is meant. Reads the text alone: standard library, nothing is executed."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 ENTRY = "TokenMixer"
+_LARGEST = 512 << 10  # beyond what a child is sent (models.sandbox.exam): enough to be refused for it
 _LAYER_ARGUMENT = "hidden_states"  # what flash-linear-attention's layers call forward's first argument
+
+
+def read_source(path: Path) -> str:
+    """A source file's text, cut off where it is too large for any candidate.
+
+    Raises OSError where there is no regular file of that name, or none that may be read.
+    """
+    if not path.is_file():
+        raise OSError(f"no file of that name: {path}" if not path.exists() else f"not a regular file: {path}")
+    with path.open("rb") as file:
+        return file.read(_LARGEST + 1).decode("utf-8-sig", "replace")
 
 
 def with_entry(source: str, entry: str | None = None, wanted: str = ENTRY) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 IGNORED = -100
+WINDOWS_PER_POSITION = 4
 AUDIT_LIMIT_NATS = 0.01  # fp32 round-off between lengths stays near 1e-4; a leak worth having is above 0.01
 _CHUNK_ELEMENTS = (
     250_000  # logits held at once (float64): more than this and a fresh child spends its time on page faults
@@ -85,12 +86,14 @@ def score(hidden_NTD: Floats, head_VD: Floats, targets_NT: NDArray[np.int64]) ->
 
 
 def audit_positions(num_windows: int, length: int, num: int, rng: np.random.Generator) -> AuditPositions:
-    """`num` random (window, position) pairs, never a window's last position: there the prefix is the whole."""
+    """Four random windows at each of `num` random positions, never the last one: there the prefix is the whole.
+
+    Positions cost a pass each, windows at the same position nearly nothing.
+    """
     if num_windows < 1 or length < 2 or num < 1:
         raise ValueError(f"cannot audit {num} positions of {num_windows} windows of {length}: need 1, 1 and 2 at least")
-    return AuditPositions(
-        windows=rng.integers(0, num_windows, size=num), positions=rng.integers(0, length - 1, size=num)
-    )
+    positions = np.repeat(rng.integers(0, length - 1, size=num), WINDOWS_PER_POSITION)
+    return AuditPositions(windows=rng.integers(0, num_windows, size=len(positions)), positions=positions)
 
 
 def audit(full_AD: Floats, prefix_AD: Floats, head_VD: Floats) -> float:

@@ -6,7 +6,9 @@ of a Trial come from the sealed evaluation (models.sandbox.sealed). Examinations
 
 from __future__ import annotations
 
+import hashlib
 import os
+import secrets
 import socket
 import threading
 import time
@@ -16,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 
 from cognition.records import FailureKind, Metric, Pace, Score, Trial, TrialStatus
 from models import canary, probes
-from models.anomalies import AnomalyLimits, anomaly, silence_s
+from models.anomalies import AnomalyLimits, anomaly, silence_s, unbelievable
 from models.data import Batch, DataSpec, load_corpus, windows
 from models.evaluator import TokenScores
 from models.sandbox import wire
@@ -79,6 +81,7 @@ class TrialRun:
         self._trial: Trial | None = None
         self._started_at = 0.0
         self._deadline = 0.0
+        self._unseen = ""  # digest of the evaluation's text
         self._points = self._run()
 
     @property
@@ -122,6 +125,7 @@ class TrialRun:
         self._started_at = time.time()
         self._server.start()
         text = self._text_windows()
+        self._unseen = hashlib.blake2b(text.inputs.tobytes(), digest_size=16).hexdigest()
         self._deadline = time.monotonic() + self._job.stage.deadline_s
         try:
             if problem := source_problem(self._job.source):
@@ -130,6 +134,8 @@ class TrialRun:
             yield from self._train((TEXT, *(spec.name for spec in self._job.stage.probes)))
             self._progress.sealed_since = time.time()
             sealed = self._evaluate({TEXT: text} | self._probe_sets(), self._job.stage.audit_positions)
+            if found := unbelievable(sealed.scores[TEXT].loss, self._job.pace, self._job.anomalies):
+                raise TrialError(found.kind, found.detail)
         except TrialError as error:
             status = TrialStatus.stopped if error.stopped else TrialStatus.failed
             status, failure, detail = self._ending or (status, error.kind, error.detail)
@@ -143,10 +149,10 @@ class TrialRun:
         return windows(tokens, stage.eval_windows, stage.length, self._job.data.seed)
 
     def _probe_sets(self) -> dict[str, Batch]:
-        """Drawn by the weights handed in, so that no training child can have known the items."""
+        """Drawn by the weights handed in and by text that no training child has seen: it cannot know the items."""
         weights = self._progress.weights
         return {
-            spec.name: probes.eval_set(spec, commitment(self._job.trial_id, spec.name, weights[spec.name]))
+            spec.name: probes.eval_set(spec, self._draw(spec.name, weights[spec.name]))
             for spec in self._job.stage.probes
         }
 
@@ -157,7 +163,7 @@ class TrialRun:
             eval_sets,
             self._spawn,
             audit_positions=audit_positions,
-            salt=self._job.trial_id,
+            salt=secrets.token_hex(16),  # told to nobody, so that no child can steer which positions are drawn
         )
 
     def _canary(self) -> Generator[Metric, None, None]:
@@ -167,7 +173,7 @@ class TrialRun:
         for last in self._train((CANARY,)):
             yield last
         weights = self._progress.weights[CANARY]
-        windows = canary.eval_set(spec, commitment(self._job.trial_id, CANARY, weights))
+        windows = canary.eval_set(spec, self._draw(CANARY, weights))
         score = self._evaluate({CANARY: windows}, audit_positions=0).scores[CANARY]
         self._progress.canary = score
         self._progress.weights.clear()
@@ -247,6 +253,9 @@ class TrialRun:
     def _state_limit(self, target_parameters: int) -> int:
         size = self._job.stage.size
         return 8 * (2 * target_parameters + 2 * size.vocab_size * size.hidden_size) + _STATE_SLACK_BYTES
+
+    def _draw(self, task: str, weights: Mapping[str, Array]) -> int:
+        return commitment(f"{self._job.trial_id}/{self._unseen}", task, weights)
 
     def _subject(self) -> Subject:
         assert self._progress.ffn_width is not None

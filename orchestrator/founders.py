@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cognition.records import Candidate, candidate_id_of
-from models.entry import with_entry
+from models.entry import read_source, with_entry
 from models.slots import Slot, baseline_source, slot_named
 from orchestrator.errors import UsageError
 
@@ -85,10 +85,11 @@ def _split(founder: str) -> tuple[Path, str | None]:
 
 def _read(path: Path, entry: str | None, wanted: str) -> str:
     try:
-        source = path.read_bytes().decode("utf-8", "replace")
+        source = read_source(path)
     except OSError as error:
         raise UsageError(
-            f"founder {path} cannot be read ({error.strerror}): put it back, or leave it out with run.fresh=true"
+            f"founder {path} cannot be read ({error.strerror or error}): put it back, or leave it out with "
+            "run.fresh=true"
         ) from error
     try:
         return with_entry(source, entry, wanted)

@@ -88,6 +88,11 @@ class Steps:
             horizon = self.flow.horizon(candidate.number)
             report = with_nearest(await self._gate(candidate), self.population, threshold, horizon)
         self._rows.record(report)
+        if candidate.number == 0 and report.refused:
+            raise UsageError(
+                f"the reference baseline {candidate.name} did not pass the gate ({report.kind.value}: "
+                f"{report.detail.splitlines()[0] if report.detail else ''}): nothing can be scored against it"
+            )
         return report
 
     async def _gate(self, candidate: Candidate, *, thorough: bool = False) -> Report:

@@ -224,6 +224,8 @@ def _leaderboard(result: Result) -> Table:
 def _cells(member: Member) -> Sequence[str | Text]:
     report, verdict = member.report, member.verdict
     assert verdict is not None
+    # Counted in the saved weights, by a process that ran nothing of the candidate's; the report's is its own word.
+    counted = next((t.num_parameters for t in member.trials if t.stage == verdict.stage and t.num_parameters), None)
     recall = f"{verdict.benchmark:.2f}" if verdict.benchmark is not None else "-"
     return (
         str(member.candidate.number),
@@ -232,7 +234,7 @@ def _cells(member: Member) -> Sequence[str | Text]:
         f"{verdict.fitness:.3f}" if verdict.fitness is not None else "-",
         f"{verdict.loss:.4f}" if verdict.loss is not None else "-",
         recall,
-        f"{report.num_parameters:,}" if report and report.num_parameters else "-",
+        f"{counted:,}" if counted else "-",
         f"{report.flops_per_token / 1e6:.2f}" if report and report.flops_per_token else "-",
     )
 

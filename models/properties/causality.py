@@ -113,7 +113,7 @@ def suffix_influence(probe: Probe, hidden_size: int) -> Iterator[Influence]:
 
 def _limit(precision: Precision, uses_fft: bool, scale: float) -> float:
     if not uses_fft:
-        return precision.same
+        return precision.same if scale <= 1 else precision.same_gross
     return precision.fft if scale <= 1 else precision.fft_gross
 
 

@@ -6,6 +6,7 @@ them. The sealed evaluation of a trial counts parameters and audits causality ag
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,11 @@ from models.slots import slot_named
 
 MAX_SOURCE_BYTES = 256 << 10
 _MAX_PROPERTIES = 100
+_ALWAYS = (
+    *("contract", "shape", "dtype", "finite", "gradients", "causality", "batch_independence", "prefix_consistency"),
+    *("cost", "determinism", "state"),
+)
+_WHERE_OFFERED = ("decode",)
 _MAX_FINGERPRINT = 1_024
 
 
@@ -44,7 +50,7 @@ class ExamJob:
         slot_named(self.slot)
         if self.length < 1:
             raise ValueError(f"length is {self.length}; give the exploration length in tokens")
-        if not self.deadline_s > 0:
+        if not 0 < self.deadline_s < math.inf:
             raise ValueError(f"deadline_s is {self.deadline_s}; give a number of seconds above 0")
 
 
@@ -130,8 +136,14 @@ def _findings(message: Message) -> _Findings:
     rows, fingerprint = message.rows("properties"), message.reals("fingerprint")
     if not 0 < len(rows) <= _MAX_PROPERTIES or len(fingerprint) > _MAX_FINGERPRINT:
         raise wire.MalformedError(f"{len(rows)} properties and a fingerprint of {len(fingerprint)} numbers")
+    properties = tuple(_property(Message(kind="property", body=row)) for row in rows)
+    names = [item.name for item in properties]
+    if len(set(names)) != len(names) or not set(names) <= {*_ALWAYS, *_WHERE_OFFERED}:
+        raise wire.MalformedError(f"properties {', '.join(names)[:200]}, expected each of {', '.join(_ALWAYS)} once")
+    if all(item.passed for item in properties) and not set(_ALWAYS) <= set(names):
+        raise wire.MalformedError("a report that passed without every property")
     return _Findings(
-        properties=tuple(_property(Message(kind="property", body=row)) for row in rows),
+        properties=properties,
         fingerprint=fingerprint,
         num_parameters=message.optional_integer("num_parameters"),
         ffn_width=message.optional_integer("ffn_width"),

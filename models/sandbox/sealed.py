@@ -4,9 +4,10 @@ A fresh child loads the weights strictly and turns tokens into hidden states; a 
 code turns hidden states, head and targets into scores; one more fresh child is asked for prefixes alone, shortest
 first and one request at a time, so that the answer is not in its process when it speaks. Both must agree.
 
-Which prefixes are drawn depends on the hidden states already handed in, so that no child can know them in advance.
+Which prefixes are drawn depends on the hidden states already handed in and on a salt that no child is told.
 
-Not guaranteed: that the weights were found by honest training; that is what the held-out targets measure.
+Not guaranteed: that the weights were found by honest training; that is what the held-out targets measure. Nor that a
+child which answers falsely at a few positions in a hundred is caught by one audit; several seeds make it likely.
 Shapes: N windows, T time, D model width, V vocabulary, A audited positions.
 """
 
@@ -230,7 +231,7 @@ def _audit(
     num_windows, length = inputs_NT.shape
     drawn = evaluator.audit_positions(num_windows, length, num, rng)
     windows_A, positions_A = drawn.windows, drawn.positions
-    prefix_AD = np.empty((num, hidden_NTD.shape[2]), np.float32)
+    prefix_AD = np.empty((len(positions_A), hidden_NTD.shape[2]), np.float32)
     for position in np.unique(positions_A):  # ascending: no request holds a token that an earlier one hid
         rows = np.flatnonzero(positions_A == position)
         prefixes_NT = np.ascontiguousarray(inputs_NT[windows_A[rows], : position + 1])
@@ -242,6 +243,7 @@ def _audit(
     if not disagreement <= evaluator.AUDIT_LIMIT_NATS:
         raise TrialError(
             FailureKind.leak,
-            f"{task}: prefixes alone and full sequences disagree by {disagreement:.3g} nats at {num} positions drawn; "
+            f"{task}: prefixes alone and full sequences disagree by {disagreement:.3g} nats at {len(positions_A)} "
+            "places drawn; "
             f"the limit is {evaluator.AUDIT_LIMIT_NATS:g}: the output at t depends on later tokens or on the length",
         )

@@ -22,8 +22,8 @@ class SandboxSettings:
     def __post_init__(self) -> None:
         if self.require not in REQUIREMENTS:
             raise ValueError(f"sandbox.require is {self.require!r}: use {' or '.join(REQUIREMENTS)}")
-        if not 0 < self.memory_gb < math.inf:
-            raise ValueError(f"sandbox.memory_gb is {self.memory_gb}: use a number above 0")
+        if not 0.5 <= self.memory_gb < math.inf:
+            raise ValueError(f"sandbox.memory_gb is {self.memory_gb}: use 0.5 or more, or no candidate can train")
 
     def fork_server(self, device: Device = "cpu") -> ForkServer:
         """A server whose children are confined so, for candidates that run on that device."""

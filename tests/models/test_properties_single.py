@@ -110,3 +110,8 @@ def test_a_padding_mask_is_given_where_it_is_taken(size: ModelSize):
         BODY, f"value = value + (0 if attention_mask is None else x[:, -1:]); {BODY}"
     )
     assert "attention_mask" in failures(gate(masked, size))["batch_independence"]
+
+
+def test_what_is_added_and_taken_away_again_is_round_off_and_no_leak(size: ModelSize):
+    exclusive = "products = value * value; value = products.cumsum(1) - products"
+    assert failures(gate(swapped(BODY, f"{exclusive}\n        {BODY}"), size)) == {}

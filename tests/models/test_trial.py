@@ -4,12 +4,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from cognition.records import FailureKind, Metric, Pace, ReportKind, Trial, TrialStatus
-from models import probes
+from models import evaluator, probes
 from models.anomalies import AnomalyLimits
 from models.data import Batch, DataSpec
 from models.sandbox.parent import ForkServer
@@ -505,3 +506,50 @@ def test_the_policy_reads_a_source_before_anything_runs(server: ForkServer) -> N
 def test_an_examination_that_makes_no_sense_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(changes)).split("_")[0]):
         dataclasses.replace(exam(HONEST), **changes)  # type: ignore[arg-type]
+
+
+LIES = (
+    "import sys",
+    "frame = sys._getframe()",
+    "while 'channel' not in frame.f_locals: frame = frame.f_back",
+    "channel = frame.f_locals['channel']",
+    "send = channel.send",
+    "def lies(kind, body=None, arrays=None):",
+    "    if kind == 'hidden' and arrays['hidden_NTD'].shape[1] == 32:",
+    "        arrays = {'hidden_NTD': arrays['hidden_NTD'].copy()}",
+    "        arrays['hidden_NTD'][::2] *= 1.5",
+    "    send(kind, body, arrays)",
+    "channel.send = lies",
+)
+
+
+def test_false_answers_about_whole_sequences_do_not_survive_the_audit(server: ForkServer, data: DataSpec) -> None:
+    """Every other window is answered falsely; which are drawn is no business of the child's, and differs each time."""
+    _, trial = run_trial(server, job(data, with_load(*LIES)))
+    assert trial.failure is FailureKind.leak
+    assert "at 16 places drawn" in trial.detail
+
+
+def test_what_the_audit_draws_cannot_be_known_from_what_a_child_is_told(
+    server: ForkServer, data: DataSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[int, ...]] = []
+    audit_positions = evaluator.audit_positions
+
+    def noted(*arguments: Any) -> evaluator.AuditPositions:
+        places = audit_positions(*arguments)
+        drawn.append((*places.windows, *places.positions))
+        return places
+
+    monkeypatch.setattr(evaluator, "audit_positions", noted)
+    one, other = (run_trial(server, job(data, HONEST))[1] for _ in range(2))
+    assert one.scores == other.scores
+    assert len(set(drawn)) == len(drawn) == 4
+
+
+def test_a_sealed_loss_that_nobody_believes_is_a_failure(server: ForkServer, data: DataSpec) -> None:
+    # The baseline's curve is longer, so that the training itself is not stopped for it.
+    wanted = dataclasses.replace(job(data, HONEST), pace=Pace(step_s=1.0, losses=((1000, 50.0),)))
+    _, trial = finish(TrialRun(wanted, server))
+    assert (trial.failure, trial.loss) == (FailureKind.too_good, None)
+    assert trial.detail.startswith("sealed loss ")

@@ -44,10 +44,12 @@ def named(name: str, number: int = 1) -> Candidate:
 
 
 def member(candidate: Candidate, fitness: float = 0.5, loss: float = 2.5) -> Member:
+    report = make_report(candidate)
+    counted = dataclasses.replace(make_trial(candidate, loss=loss), num_parameters=report.num_parameters)
     return Member(
         candidate=candidate,
-        report=make_report(candidate),
-        trials=(make_trial(candidate, loss=loss),),
+        report=dataclasses.replace(report, num_parameters=1),  # a candidate's word, which nobody is shown
+        trials=(counted,),
         verdict=make_verdict(candidate, fitness, loss=loss),
     )
 
