@@ -33,7 +33,7 @@ WITH judged AS (
     QUALIFY row_number() OVER (PARTITION BY candidate_id ORDER BY fitness DESC, stage) = 1
 ),
 trained AS (
-    SELECT candidate_id, stage, count(*) AS num_trials
+    SELECT candidate_id, stage, count(*) AS num_trials, any_value(num_parameters) AS num_parameters
     FROM trials
     WHERE status = 'finished'
     GROUP BY candidate_id, stage
@@ -58,7 +58,8 @@ SELECT
     judged.fitness,
     judged.loss,
     judged.benchmark,
-    examined.num_parameters,
+    -- counted in the saved weights; the gate's figure is the candidate's own process's word
+    coalesce(trained.num_parameters, examined.num_parameters) AS num_parameters,
     examined.flops_per_token,
     examined.state_bytes,
     claimed.mean_loss AS verified_mean,
