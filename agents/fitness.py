@@ -24,7 +24,7 @@ class FitnessSettings:
     margin: float = 0.1  # differences beyond this share of the reference (or of accuracy) count no further
     slope: float = 6.0
     leak_margin: float = 0.1  # a loss below the reference by more than this share is suspicious
-    leak_sigmas: float = 8.0  # ... or by more than so many standard deviations of a baseline's seeds
+    leak_sigmas: float = 10.0  # ... or by more than so many standard deviations of a baseline's seeds
     novelty_scale: float = 0.3  # fingerprint distance at which novelty is 1 - 1/e
 
     def __post_init__(self) -> None:

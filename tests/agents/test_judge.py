@@ -118,9 +118,9 @@ async def test_a_loss_too_good_is_marked_and_believed_only_after_another_look(
         assert verdict.suspicious is marked
         assert ("believed at once" in verdict.reason) is marked
     noisy = await Judge().assess(
-        candidate, make_report(candidate), [make_trial(candidate, 2.4)], reference, Noise(sigma=0.01, dof=4)
+        candidate, make_report(candidate), [make_trial(candidate, 2.35)], reference, Noise(sigma=0.01, dof=4)
     )
-    assert noisy.suspicious, "ten standard deviations of the seeds below the reference"
+    assert noisy.suspicious, "fifteen standard deviations of the seeds below the reference"
     confirmed = await Judge().reconsider(verdict, make_report(candidate))
     assert confirmed.fitness == verdict.fitness
     assert "passed" in confirmed.reason

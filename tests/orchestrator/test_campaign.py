@@ -304,9 +304,10 @@ def moments(folder: Path) -> Iterator[tuple[str, Callable[[], bool]]]:
     yield "while the best are verified", lambda: any(t.stage == "verify" for t in rows(folder, Trial))  # type: ignore[attr-defined]
 
 
-def test_five_sigkills_lose_nothing_and_repeat_nothing(finished: Result, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [(1, 3, 4), pytest.param((0, 1, 2, 3, 4), marks=pytest.mark.nightly)])
+def test_sigkills_lose_nothing_and_repeat_nothing(finished: Result, tmp_path: Path, kills: tuple[int, ...]) -> None:
     folder = tmp_path / "killed"
-    for moment, reached in moments(folder):
+    for moment, reached in [list(moments(folder))[kill] for kill in kills]:
         process = start(folder)
         wait_for(process, reached)
         left = descendants(process)
