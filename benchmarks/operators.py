@@ -4,8 +4,8 @@
     python benchmarks/operators.py --quick    # fewer lengths, one repeat, prints only
 
 Forward and backward together, float32, the number of tokens held constant, the forms taken in turns and the least of
-the repeats kept. Processor time, system calls included, so that a busy machine shows little. `gla` has no quadratic
-form here: with a decay per channel it needs [T, T, K] or overflows.
+the repeats kept. Processor time, system calls included, so that a busy machine shows little. Operators with a decay per
+channel have no quadratic form here: it needs [T, T, K] or overflows.
 
 Shapes: B batch, T time, H heads, K head dim of keys and values.
 """
@@ -26,11 +26,12 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.machine import RESULTS, write_result
-from kernels import chunkwise, reference
+from kernels.forms import SEQUENCE
 from kernels.testing import SEQUENCE_OPERATORS, Shape, sequence_inputs
 
 NUM_TOKENS, HEADS, HEAD_DIM = 4096, 4, 16
-LENGTHS, QUICK_LENGTHS = (128, 256, 512, 1024, 2048), (128, 512)
+LENGTHS, QUICK_LENGTHS = (128, 512, 1024, 2048, 4096), (128, 512)
+NO_SQUARE = ("gla", "kda", "dplr_delta_rule")  # a decay per channel needs [T, T, K] or overflows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +71,9 @@ def retain_all(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 def quadratic_form(operator: str) -> Callable[..., Tensor] | None:
     """The form that is quadratic in T, if there is one."""
-    return {"gla": None, "retention": retain_all}.get(operator, attend_to_all)
+    if operator in NO_SQUARE:
+        return None
+    return retain_all if operator == "retention" else attend_to_all
 
 
 def least_ms(forms: dict[str, Callable[..., Tensor]], inputs: dict[str, Tensor], repeats: int) -> dict[str, float]:
@@ -91,7 +94,10 @@ def measure(operator: str, length: int, repeats: int) -> Timing:
     shape = Shape(batch=NUM_TOKENS // length, time=length, heads=HEADS, key_dim=HEAD_DIM, value_dim=HEAD_DIM)
     generator = torch.Generator().manual_seed(0)
     inputs = sequence_inputs(operator, shape, generator=generator, dtype=torch.float32)
-    forms = {"chunkwise": getattr(chunkwise, operator), "time_loop": getattr(reference, operator)}
+    forms: dict[str, Callable[..., Tensor]] = {
+        "chunkwise": lambda **x: SEQUENCE[operator]["torch"](**x)[0],
+        "time_loop": lambda **x: SEQUENCE[operator]["definition"](**x)[0],
+    }
     quadratic = quadratic_form(operator)
     if quadratic is not None:
         forms["quadratic"] = quadratic

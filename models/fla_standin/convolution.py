@@ -16,7 +16,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from kernels import dispatch
-from models.fla_standin.packing import Packing
+from kernels.packing import Packing
 from models.fla_standin.recurrence import state_dtype
 
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from models.fla_standin.packing import Packing
+from kernels.packing import Packing
 from models.fla_standin.recurrence import Steps, run, state_dtype
 
 Result = tuple[Tensor, Tensor | None]

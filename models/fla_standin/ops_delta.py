@@ -4,7 +4,7 @@ Everything answers with (o, final state), the state None unless `output_final_st
 have more heads than q and k; scale None means K**-0.5; g are log decays, at most 0. chunk and fused_recurrent compute
 the same thing here. float32 is accepted where fla's kernels insist on bfloat16. Not there: context parallelism.
 
-Slow, since step by step: `kda`, and beta or decays for each value channel.
+Slow, since step by step: beta or decays for each value channel.
 
 Sources: Yang et al. 2024 (arXiv 2406.06484), Yang et al. 2024 (arXiv 2412.06464), Kimi Linear (arXiv 2510.26692).
 """

@@ -1,10 +1,9 @@
-"""Sequences of different lengths packed into one row: the index arithmetic of `fla.ops.utils.index`, and a way back.
+"""Borders of sequences packed into one row: the index arithmetic of `fla.ops.utils.index`.
 
 fla packs sequences of a batch behind each other into one row [1, T, ...] and names their borders in `cu_seqlens`,
-the cumulative lengths [N + 1]. Here a packed row becomes N rows filled up on the right. Since every operator is causal
-and the filling is zeros (no key, no value, no decay), outputs and final states stay what they are for each alone.
+the cumulative lengths [N + 1].
 
-Shapes: B batch, T time, N packed sequences, S steps of the longest of them, X anything.
+Shapes: B batch, T time, N packed sequences.
 """
 
 from __future__ import annotations
@@ -12,37 +11,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
-
-
-class Packing:
-    """The borders of N sequences in one row."""
-
-    def __init__(self, cu_seqlens: Tensor, like_BTX: Tensor) -> None:
-        if like_BTX.shape[0] != 1:
-            raise ValueError(
-                f"inputs have batch size {like_BTX.shape[0]} and cu_seqlens is given: make them one row [1, T, ...]"
-            )
-        borders = cu_seqlens.to(device=like_BTX.device, dtype=torch.long)
-        self.lengths_N = borders.diff()
-        if int(borders[0]) != 0 or int(borders[-1]) != like_BTX.shape[1] or bool((self.lengths_N < 0).any()):
-            raise ValueError(
-                f"cu_seqlens is {cu_seqlens.tolist()}; for {like_BTX.shape[1]} tokens it has to rise from 0 to "
-                f"{like_BTX.shape[1]}"
-            )
-        self.count = len(borders) - 1
-        self.steps = max(1, int(self.lengths_N.max()) if self.count else 1)
-        rows_T = torch.repeat_interleave(torch.arange(self.count, device=borders.device), self.lengths_N)
-        places_T = torch.arange(like_BTX.shape[1], device=borders.device) - borders[rows_T]
-        self._slots_T = rows_T * self.steps + places_T
-
-    def unpack(self, x_1TX: Tensor) -> Tensor:
-        """x_NSX, zeros behind each sequence's end."""
-        empty = x_1TX.new_zeros(self.count * self.steps, *x_1TX.shape[2:])
-        return empty.index_copy(0, self._slots_T, x_1TX[0]).view(self.count, self.steps, *x_1TX.shape[2:])
-
-    def pack(self, x_NSX: Tensor) -> Tensor:
-        """x_1TX without the filling."""
-        return x_NSX.flatten(0, 1)[self._slots_T].unsqueeze(0)
 
 
 def prepare_lens(cu_seqlens: Tensor) -> Tensor:

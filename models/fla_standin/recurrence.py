@@ -2,12 +2,8 @@
 
     S_t = decay_t * S_(t-1);  S_t += k_t (beta_t (v_t - S_t^T k_t))^T  (delta rule)  or  k_t v_t^T;  o_t = S_t^T q_t
 
-Sequences run through `kernels.dispatch`, which knows no states from outside. They become tokens: an initial state is
-written by K steps before the first (key e_i, value the state's row i, nothing decays), a final one is read by K steps
-behind the last (query e_i, nothing written). That is exact, differentiable, and as fast as the operators are.
-
-A few steps (decoding), and what those operators lack (decay along values, a beta for each value channel, the delta rule
-with a decay for each key channel) run step by step: correct, and too slow to train on long sequences.
+`kernels.dispatch` computes them. What it lacks, decay along values and a beta for each value channel, runs step by
+step: correct, and too slow to train on long sequences.
 
 Computed in float32 (float64 for float64 inputs), also under autocast.
 
@@ -16,15 +12,14 @@ Shapes: B batch (or packed sequences), T time, H heads of v, G heads of q and k,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from kernels import dispatch
-from models.fla_standin.packing import Packing
-
-_FEW_STEPS = 4
+from kernels.packing import Packing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,55 +84,27 @@ def state_dtype(*tensors: Tensor) -> torch.dtype:
 
 
 def _execute(steps: Steps, state_BHKV: Tensor | None, want_final: bool) -> tuple[Tensor, Tensor | None]:
-    channelwise = steps.decay is not None and steps.decay.dim() == 4
-    unusual = steps.value_decay is not None or (steps.beta is not None and (steps.beta.dim() == 4 or channelwise))
-    if unusual or steps.q.shape[1] <= _FEW_STEPS:
+    if steps.value_decay is not None or (steps.beta is not None and steps.beta.dim() == 4):
         out_BTHV, final_BHKV = _step_by_step(steps, state_BHKV)
         return out_BTHV, final_BHKV if want_final else None
+    operator, gates = _operator(steps)
+    inputs = (steps.q, steps.k, steps.v, *gates)
     if state_BHKV is None and not want_final:
-        return _in_parallel(steps), None
-    return _with_states_as_tokens(steps, state_BHKV, want_final)
+        return operator(*inputs, scale=1.0), None
+    continued = dispatch.with_state(operator, *inputs, scale=1.0, state=state_BHKV)
+    return continued.out, continued.state if want_final else None
 
 
-def _in_parallel(steps: Steps) -> Tensor:
-    q, k, v, decay, beta = steps.q, steps.k, steps.v, steps.decay, steps.beta
+def _operator(steps: Steps) -> tuple[Callable[..., Tensor], tuple[Tensor, ...]]:
+    """The operator that computes these steps, and what it takes behind q, k and v."""
+    decay, beta = steps.decay, steps.beta
     if beta is not None:
-        if decay is not None:
-            return dispatch.gated_delta_rule(q, k, v, decay, beta, scale=1.0)
-        return dispatch.delta_rule(q, k, v, beta, scale=1.0)
+        if decay is None:
+            return dispatch.delta_rule, (beta,)
+        return dispatch.kda if decay.dim() == 4 else dispatch.gated_delta_rule, (decay, beta)
     if decay is None:
-        return dispatch.linear_attn(q, k, v, scale=1.0)
-    if decay.dim() == 4:
-        return dispatch.gla(q, k, v, decay, scale=1.0)
-    return dispatch.simple_gla(q, k, v, decay, scale=1.0)
-
-
-def _with_states_as_tokens(steps: Steps, state_BHKV: Tensor | None, want_final: bool) -> tuple[Tensor, Tensor | None]:
-    (batch, num_steps, heads, key_dim), value_dim = steps.q.shape, steps.v.shape[-1]
-    unit = torch.eye(key_dim, dtype=steps.q.dtype, device=steps.q.device)
-    unit_BKHK = unit[:, None, :].expand(batch, key_dim, heads, key_dim)
-    idle = Steps(
-        q=torch.zeros_like(unit_BKHK),
-        k=torch.zeros_like(unit_BKHK),
-        v=steps.v.new_zeros(batch, key_dim, heads, value_dim),
-        decay=None if steps.decay is None else steps.decay.new_zeros(batch, key_dim, *steps.decay.shape[2:]),
-        beta=None if steps.beta is None else steps.beta.new_zeros(batch, key_dim, heads),
-    )
-    pieces = [steps]
-    if state_BHKV is not None:
-        beta = None if idle.beta is None else torch.ones_like(idle.beta)
-        pieces.insert(0, replace(idle, k=unit_BKHK, v=state_BHKV.transpose(1, 2), beta=beta))
-    if want_final:
-        pieces.append(replace(idle, q=unit_BKHK))
-    joined = {
-        name: torch.cat([getattr(piece, name) for piece in pieces], 1)
-        for name in _FIELDS
-        if getattr(steps, name) is not None
-    }
-    out_BTHV = _in_parallel(Steps(**joined))
-    start = 0 if state_BHKV is None else key_dim
-    final_BHKV = out_BTHV[:, start + num_steps :].transpose(1, 2).contiguous() if want_final else None
-    return out_BTHV[:, start : start + num_steps], final_BHKV
+        return dispatch.linear_attn, ()
+    return dispatch.gla if decay.dim() == 4 else dispatch.simple_gla, (decay,)
 
 
 def _step_by_step(steps: Steps, state_BHKV: Tensor | None) -> tuple[Tensor, Tensor]:

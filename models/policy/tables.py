@@ -96,7 +96,6 @@ MEMBERS = (
         (_GLOBAL, "seterr seterrcall setbufsize set_printoptions"),
         before="numpy.",
     )
-    | _told(("call the operators themselves", "BACKENDS chunkwise reference backend"), before="kernels.dispatch.")
     | _told((_CODE, "runtime compiler backends tools testing knobs experimental profiler"), before="triton.")
     | _told(
         (
@@ -125,6 +124,10 @@ ONLY = {
     "torch.nn.utils.parametrizations": _words("orthogonal weight_norm spectral_norm"),
     "torch.nn.utils": _words("parametrizations weight_norm spectral_norm rnn"),
     "kernels": _words("dispatch"),
+    "kernels.dispatch": _words(
+        """linear_attn retention simple_gla gla delta_rule gated_delta_rule kda dplr_delta_rule causal_conv
+        two_scale_fir rms_norm_gated path_fusion path_weights fuse_paths with_state Continued TwoScale"""
+    ),
     # What the standard modules offer; enum.bltns and typing.stdlib_re are not meant for us.
     **{
         name: frozenset(importlib.import_module(name).__all__)

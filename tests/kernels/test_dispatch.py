@@ -1,50 +1,152 @@
-import inspect
+import itertools
 import subprocess
 import sys
 
 import pytest
 import torch
 
-from kernels import chunkwise, dispatch, reference
+from kernels import dispatch, fla_forms, rule
 from kernels.testing import SEQUENCE_OPERATORS, Shape, sequence_inputs
-
-ALL_OPERATORS = (*SEQUENCE_OPERATORS, "causal_conv", "fuse_paths")
 
 
 @pytest.fixture(autouse=True)
 def no_forced_backend(monkeypatch):
-    monkeypatch.delenv(dispatch.BACKEND_VARIABLE, raising=False)
+    monkeypatch.delenv(rule.BACKEND_VARIABLE, raising=False)
 
 
-def test_chunkwise_computes_by_default():
-    assert dispatch.backend() is chunkwise
+def _inputs(operator, generator, time=10):
+    inputs = sequence_inputs(operator, Shape(time=time), generator=generator, dtype=torch.float64)
+    return {name: x.detach() for name, x in inputs.items()}
 
 
-@pytest.mark.parametrize("name", ["reference", "chunkwise"])
-def test_environment_forces_a_backend_at_call_time(name, monkeypatch):
-    monkeypatch.setenv(dispatch.BACKEND_VARIABLE, name)
-    assert dispatch.backend() is {"reference": reference, "chunkwise": chunkwise}[name]
+CPU = torch.zeros(1, 5, 1, 4)
+EVERY = ("definition", "torch", "fla", "triton")
 
 
-def test_unknown_backend_names_those_that_exist(monkeypatch):
-    monkeypatch.setenv(dispatch.BACKEND_VARIABLE, "fpga")
-    with pytest.raises(ValueError, match=r"'fpga' is no backend: use one of reference, chunkwise"):
-        dispatch.backend()
+class OnGpu:
+    """What the rule looks at; no CUDA device is needed to ask it."""
+
+    device = torch.device("cuda")
+
+    def __init__(self, dtype, time=64):
+        self.dtype, self.shape = dtype, (1, time, 1, 4)
+
+
+def test_torch_computes_on_a_cpu():
+    assert rule.choose(CPU, EVERY) == "torch"
+
+
+def test_single_steps_without_gradients_take_the_recurrence():
+    with torch.no_grad():
+        assert rule.choose(CPU[:, :1], EVERY) == "definition"
+        assert rule.choose(CPU, EVERY) == "torch"
+    assert rule.choose(CPU[:, :1], EVERY) == "torch"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "offered", "widest", "installed", "expected"),
+    [
+        (torch.bfloat16, ("definition", "torch", "fla"), 64, True, "fla"),
+        (torch.float16, ("definition", "torch", "fla"), 256, True, "fla"),
+        (torch.bfloat16, ("definition", "torch", "fla"), 257, True, "torch"),
+        (torch.bfloat16, ("definition", "torch", "fla"), 64, False, "torch"),
+        (torch.float32, ("definition", "torch", "fla"), 64, True, "torch"),
+        (torch.float64, ("definition", "torch", "triton"), 64, True, "torch"),
+        (torch.float32, ("definition", "torch", "triton"), 64, False, "triton"),
+        (torch.bfloat16, ("definition", "torch"), 64, True, "torch"),
+    ],
+)
+def test_the_rule_on_a_gpu(dtype, offered, widest, installed, expected, monkeypatch):
+    monkeypatch.setattr(fla_forms, "installed", lambda: installed)
+    assert rule.choose(OnGpu(dtype), offered, widest=widest) == expected
+
+
+def test_environment_forces_the_first_implementation_that_an_operator_has(monkeypatch):
+    monkeypatch.setenv(rule.BACKEND_VARIABLE, "triton, definition")
+    assert rule.choose(CPU, ("definition", "torch")) == "definition"
+    assert rule.choose(CPU, EVERY) == "triton"
+
+
+def test_unknown_or_missing_implementations_are_named_with_those_that_exist(monkeypatch):
+    monkeypatch.setenv(rule.BACKEND_VARIABLE, "fpga")
+    with pytest.raises(ValueError, match=r"'fpga' is no backend: use one of definition, torch, fla, triton"):
+        dispatch.linear_attn(CPU, CPU, CPU)
+    monkeypatch.setenv(rule.BACKEND_VARIABLE, "triton")
+    with pytest.raises(ValueError, match=r"this operator has definition, torch, fla: .*KERNELS_BACKEND=triton,torch"):
+        dispatch.linear_attn(CPU, CPU, CPU)
 
 
 @pytest.mark.parametrize("operator", SEQUENCE_OPERATORS)
-def test_both_backends_answer_alike(operator, generator, monkeypatch):
+def test_forced_implementations_answer_alike(operator, generator, monkeypatch):
     inputs = sequence_inputs(operator, Shape(time=40), generator=generator, dtype=torch.float64)
     fast = getattr(dispatch, operator)(**inputs)
-    monkeypatch.setenv(dispatch.BACKEND_VARIABLE, "reference")
+    monkeypatch.setenv(rule.BACKEND_VARIABLE, "definition")
     torch.testing.assert_close(fast, getattr(dispatch, operator)(**inputs))
 
 
-@pytest.mark.parametrize("operator", ALL_OPERATORS)
-def test_backends_offer_every_operator_with_one_signature(operator):
-    expected = inspect.signature(getattr(dispatch, operator))
-    for module in (reference, chunkwise):
-        assert inspect.signature(getattr(module, operator)) == expected
+@pytest.mark.parametrize("operator", SEQUENCE_OPERATORS)
+def test_decoding_step_by_step_gives_what_the_whole_gives(operator, generator):
+    inputs = sequence_inputs(operator, Shape(time=20), generator=generator, dtype=torch.float64)
+    function, state, steps = getattr(dispatch, operator), None, []
+    with torch.no_grad():
+        for t in range(20):
+            out, state = dispatch.with_state(function, **{k: x[:, t : t + 1] for k, x in inputs.items()}, state=state)
+            steps.append(out)
+    torch.testing.assert_close(torch.cat(steps, 1), function(**inputs))
+    whole = dispatch.with_state(function, **inputs)
+    torch.testing.assert_close(state, whole.state)
+
+
+def test_normalised_state_carries_the_sum_of_the_keys(generator):
+    q, k, v = (x.detach().exp() for x in _inputs("linear_attn", generator).values())
+    first = dispatch.with_state(dispatch.linear_attn, q[:, :6], k[:, :6], v[:, :6], normalize=True)
+    rest = dispatch.with_state(dispatch.linear_attn, q[:, 6:], k[:, 6:], v[:, 6:], state=first.state, normalize=True)
+    torch.testing.assert_close(first.state[..., -1], k[:, :6].sum(1))
+    torch.testing.assert_close(torch.cat([first.out, rest.out], 1), dispatch.linear_attn(q, k, v, normalize=True))
+
+
+@pytest.mark.parametrize("operator", SEQUENCE_OPERATORS)
+@pytest.mark.parametrize("backend", ["torch", "definition"])
+def test_packed_sequences_do_not_see_each_other(operator, backend, generator, monkeypatch):
+    monkeypatch.setenv(rule.BACKEND_VARIABLE, backend)
+    inputs = sequence_inputs(operator, Shape(batch=1, time=60), generator=generator, dtype=torch.float64)
+    borders = torch.tensor([0, 1, 1, 36, 60])
+    states = torch.randn(4, 3, 16, 16, generator=generator, dtype=torch.float64)
+    function = getattr(dispatch, operator)
+    packed = dispatch.with_state(function, **inputs, state=states, cu_seqlens=borders)
+    for n, (begin, end) in enumerate(itertools.pairwise(borders.tolist())):
+        if begin == end:
+            torch.testing.assert_close(packed.state[n], states[n])
+            continue
+        part = {name: x[:, begin:end] for name, x in inputs.items()}
+        alone = dispatch.with_state(function, **part, state=states[n : n + 1])
+        torch.testing.assert_close(packed.out[:, begin:end], alone.out)
+        torch.testing.assert_close(packed.state[n : n + 1], alone.state)
+    torch.testing.assert_close(
+        function(**inputs, cu_seqlens=borders)[:, :1], function(**{name: x[:, :1] for name, x in inputs.items()})
+    )
+
+
+def test_packed_convolutions_do_not_see_each_other(generator):
+    x = torch.randn(1, 12, 4, generator=generator, dtype=torch.float64)
+    weight = torch.randn(4, 4, generator=generator, dtype=torch.float64)
+    states = torch.randn(3, 3, 4, generator=generator, dtype=torch.float64)
+    borders = torch.tensor([0, 2, 3, 12])
+    packed = dispatch.with_state(dispatch.causal_conv, x, weight, state=states, cu_seqlens=borders)
+    for n, (begin, end) in enumerate(itertools.pairwise(borders.tolist())):
+        alone = dispatch.with_state(dispatch.causal_conv, x[:, begin:end], weight, state=states[n : n + 1])
+        torch.testing.assert_close(packed.out[:, begin:end], alone.out)
+        torch.testing.assert_close(packed.state[n : n + 1], alone.state)
+
+
+def test_states_of_another_shape_and_operators_without_one_are_refused(generator):
+    inputs = _inputs("gla", generator)
+    with pytest.raises(ValueError, match=r"state has shape \[2, 3, 16\]; it has to be \[2, 3, 16, 16\]"):
+        dispatch.with_state(dispatch.gla, **inputs, state=torch.zeros(2, 3, 16))
+    with pytest.raises(ValueError, match=r"rms_norm_gated carries no state; those that do are linear_attn"):
+        dispatch.with_state(dispatch.rms_norm_gated, CPU, CPU, torch.ones(4))
+    with pytest.raises(ValueError, match=r"cu_seqlens is \[0, 4\]; for 10 tokens it has to rise from 0 to 10"):
+        dispatch.gla(**{name: x[:1] for name, x in inputs.items()}, cu_seqlens=torch.tensor([0, 4]))
 
 
 @pytest.mark.parametrize("operator", SEQUENCE_OPERATORS)

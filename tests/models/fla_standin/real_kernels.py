@@ -10,12 +10,23 @@ import importlib
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+from triton.runtime import interpreter
 from triton.runtime.autotuner import Autotuner
 
 from models.fla_standin.names import tree
 
 # Nothing can be timed here: every kernel runs in its first configuration.
 Autotuner.run = lambda self, *args, **kwargs: self.fn.run(*args, **{**self.configs[0].kwargs, **kwargs})
+
+
+def _scalars_for_numpy(tensor: object, scope: object, given: object = interpreter._patch_lang_tensor) -> None:
+    """numpy 2.4 turns no array of one element into an int, which Triton 3.6's interpreter asks for in loops."""
+    given(tensor, scope)  # type: ignore[operator]
+    scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))  # type: ignore[attr-defined]
+
+
+interpreter._patch_lang_tensor = _scalars_for_numpy
+
 
 DRAW = torch.Generator().manual_seed(0)
 B, T, H, K = 1, 37, 2, 16

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from kernels import reference as ours
+from kernels.forms import SEQUENCE
 from models.fla_standin import ops_decay, ops_delta, recurrence
 
 from . import real_fla
@@ -20,6 +20,10 @@ from . import real_fla
 Inputs = dict[str, Tensor]
 LENGTHS = (1, 63, 65)
 SIZES = ((2, 3, 8, 16), (1, 2, 16, 8))  # B, H, K, V
+
+
+def _defined(operator: str, *inputs: torch.Tensor) -> torch.Tensor:
+    return SEQUENCE[operator]["definition"](*inputs)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ CASES = {
         ("beta",),
         ops_delta.chunk_delta_rule,
         _naive_delta,
-        lambda x: ours.delta_rule(x["q"], x["k"], x["v"], x["beta"]),
+        lambda x: _defined("delta_rule", x["q"], x["k"], x["v"], x["beta"]),
         unit_keys=True,
     ),
     "gated_delta_rule": Case(
@@ -57,7 +61,7 @@ CASES = {
         ("g", "beta"),
         ops_delta.chunk_gated_delta_rule,
         lambda fla, x, s: fla.naive_recurrent_gated_delta_rule(**x, initial_state=s, output_final_state=True),
-        lambda x: ours.gated_delta_rule(x["q"], x["k"], x["v"], x["g"], x["beta"]),
+        lambda x: _defined("gated_delta_rule", x["q"], x["k"], x["v"], x["g"], x["beta"]),
         unit_keys=True,
     ),
     "kda": Case(
@@ -67,7 +71,7 @@ CASES = {
         lambda fla, x, s: fla.naive_recurrent_kda(
             x["q"], x["k"], x["v"], x["gk"], x["beta"], initial_state=s, output_final_state=True
         ),
-        lambda x: ours.gated_delta_rule(x["q"], x["k"], x["v"], torch.zeros_like(x["beta"]), x["beta"]),
+        lambda x: _defined("kda", x["q"], x["k"], x["v"], x["gk"], x["beta"]),
         unit_keys=True,
     ),
     "gla": Case(
@@ -75,21 +79,21 @@ CASES = {
         ("gk",),
         lambda gk, **x: ops_decay.chunk_gla(g=gk, **x),
         lambda fla, x, s: fla.naive_recurrent_gla(**x, initial_state=s, output_final_state=True),
-        lambda x: ours.gla(x["q"], x["k"], x["v"], x["gk"]),
+        lambda x: _defined("gla", x["q"], x["k"], x["v"], x["gk"]),
     ),
     "simple_gla": Case(
         "simple_gla",
         ("g",),
         ops_decay.chunk_simple_gla,
         lambda fla, x, s: fla.naive_recurrent_simple_gla(**x, initial_state=s, output_final_state=True),
-        lambda x: ours.simple_gla(x["q"], x["k"], x["v"], x["g"]),
+        lambda x: _defined("simple_gla", x["q"], x["k"], x["v"], x["g"]),
     ),
     "linear_attn": Case(
         "linear_attn",
         (),
         lambda **x: ops_decay.chunk_linear_attn(normalize=False, **x),
         lambda fla, x, s: fla.naive_recurrent_linear_attn(**x, initial_state=s, output_final_state=True),
-        lambda x: ours.linear_attn(x["q"], x["k"], x["v"]),
+        lambda x: _defined("linear_attn", x["q"], x["k"], x["v"]),
     ),
 }
 
@@ -263,7 +267,7 @@ def test_retention_is_flas_reference_in_every_form(length: int):
     x = inputs(CASES["linear_attn"], SIZES[0], length)
     q, k, v = x.values()
     expected = _swapped(naive.naive_retention(_swapped(q), _swapped(k), _swapped(v)))
-    assert_near(ours.retention(q, k, v), expected)
+    assert_near(_defined("retention", q, k, v), expected)
     for form in (
         ops_decay.chunk_retention,
         ops_decay.fused_chunk_retention,
@@ -338,8 +342,13 @@ def test_keys_may_be_normalised_and_gates_made_inside():
         use_beta_sigmoid_in_kernel=True,
         allow_neg_eigval=True,
     )
-    expected = ours.gated_delta_rule(
-        F.normalize(q, dim=-1), F.normalize(k, dim=-1), v, -rate.exp() * F.softplus(g + bias), 2 * beta.sigmoid()
+    expected = _defined(
+        "gated_delta_rule",
+        F.normalize(q, dim=-1),
+        F.normalize(k, dim=-1),
+        v,
+        -rate.exp() * F.softplus(g + bias),
+        2 * beta.sigmoid(),
     )
     assert_near(out, expected, 1e-4)
 
@@ -351,7 +360,8 @@ def test_values_may_have_more_heads_than_keys():
     out, _ = ops_delta.fused_recurrent_gated_delta_rule(q, k, x["v"], x["g"], beta=x["beta"])
     for head in range(4):
         group = head // 2
-        alone = ours.gated_delta_rule(
+        alone = _defined(
+            "gated_delta_rule",
             q[:, :, group : group + 1],
             k[:, :, group : group + 1],
             *(x[name][:, :, head : head + 1] for name in ("v", "g", "beta")),
@@ -364,7 +374,7 @@ def test_beta_may_differ_between_value_channels():
     beta = torch.rand(x["v"].shape, generator=torch.Generator().manual_seed(1))
     out, _ = ops_delta.fused_recurrent_delta_rule(x["q"], x["k"], x["v"], beta)
     for channel in range(x["v"].shape[-1]):
-        alone = ours.delta_rule(x["q"], x["k"], x["v"][..., channel : channel + 1], beta[..., channel])
+        alone = _defined("delta_rule", x["q"], x["k"], x["v"][..., channel : channel + 1], beta[..., channel])
         assert_near(out[..., channel : channel + 1], alone)
 
 

@@ -1,0 +1,1 @@
+"""Our own Triton kernels, each beside the definition of the same name in `kernels`. Importing them imports triton."""
