@@ -81,9 +81,14 @@ def squashed(gain: float, settings: FitnessSettings) -> float:
 
 
 def thrift(figure: float | None, reference: float | None) -> float:
-    """1 / (1 + figure / reference): 0.5 at the reference's figure, towards 1 below it; 0 for an unknown one."""
-    if figure is None or reference is None or reference <= 0:
+    """1 / (1 + figure / reference): 0.5 at the reference's figure, towards 1 below it; 0 for an unknown one.
+
+    Where the reference needs nothing, as position-wise layers carry no state, who needs nothing either is its equal.
+    """
+    if figure is None or reference is None:
         return 0.0
+    if reference <= 0:
+        return 0.5 if figure <= 0 else 0.0
     return 1.0 / (1.0 + figure / reference)
 
 

@@ -23,7 +23,7 @@ def measured_of(trials: Sequence[Trial], report: Report | None) -> Measured:
         loss=sum(losses) / len(losses),
         benchmark=sum(benchmarks) / len(benchmarks) if len(benchmarks) == len(trials) else None,
         flops_per_token=report.flops_per_token if report else None,
-        state_bytes=report.state_bytes if report and _decodes(report) else None,
+        state_bytes=report.state_bytes if report and _state_is_measured(report) else None,
         novelty=report.nearest_distance if report else None,
     )
 
@@ -100,9 +100,9 @@ class Judge:
         return replace(verdict, reason=f"{verdict.reason}; {lengths}")
 
 
-def _decodes(report: Report) -> bool:
-    """The state was measured by decoding step by step; a mixer's own statement about it counts for nothing."""
-    return any(item.name == "decode" and item.passed for item in report.properties)
+def _state_is_measured(report: Report) -> bool:
+    """By decoding step by step, or by seeing that nothing is carried; a mixer's own statement counts for nothing."""
+    return any(item.name in ("decode", "position_independence") and item.passed for item in report.properties)
 
 
 def _outcome(trial: Trial) -> str:

@@ -1,1 +1,1 @@
-"""Research without a language model: a typed space of linear-attention designs, its mutations and its renderer."""
+"""Research without a language model: typed spaces of designs, one for each slot, their moves and their renderers."""

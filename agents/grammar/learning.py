@@ -10,8 +10,10 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from agents.grammar.genome import DOMAINS, text_of
+from agents.grammar.genes import text_of
+from agents.grammar.space import Space
 from cognition.records import Insight
 
 Target = tuple[str, str]  # field and the text of its new value
@@ -37,17 +39,17 @@ class LearningSettings:
             raise ValueError(f"learning.floor is {self.floor}; give a share above 0 (nothing ruled out) and up to 1")
 
 
-def uniform_weights() -> dict[Target, float]:
+def uniform_weights(space: Space[Any]) -> dict[Target, float]:
     """Every field is equally likely, and every value within its field; the weights sum to one."""
-    share = 1.0 / len(DOMAINS)
-    return {(name, text_of(value)): share / len(domain) for name, domain in DOMAINS.items() for value in domain}
+    share = 1.0 / len(space.domains)
+    return {(name, text_of(value)): share / len(domain) for name, domain in space.domains.items() for value in domain}
 
 
-def target_of(change: str) -> Target | None:
-    """Field and new value of "field: old -> new"; None where the text is no change of the grammar's."""
+def target_of(space: Space[Any], change: str) -> Target | None:
+    """Field and new value of "field: old -> new"; None where the text is no change within the space."""
     name, colon, values = change.partition(": ")
     _, arrow, new = values.partition(" -> ")
-    domain = DOMAINS.get(name, ())
+    domain = space.domains.get(name, ())
     return (name, new) if colon and arrow and any(new == text_of(value) for value in domain) else None
 
 
@@ -62,21 +64,20 @@ def shrunken_effect(effects: Sequence[tuple[float, float]], prior_sd: float) -> 
     return weighted / precision
 
 
-def mutation_weights(insights: Iterable[Insight], settings: LearningSettings) -> dict[Target, float]:
+def mutation_weights(space: Space[Any], insights: Iterable[Insight], settings: LearningSettings) -> dict[Target, float]:
     """Weight of every (field, new value), from the insights that compare one change with the parent.
 
     Negative effects (a lower loss) raise a weight. Changes made together share their effect equally. An insight
-    without a finite interval is left out. The weights sum
-    to one and none is below `floor` times its uniform weight.
+    without a finite interval is left out. The weights sum to one and none is below `floor` times its uniform weight.
     """
-    base = uniform_weights()
+    base = uniform_weights(space)
     if settings.frozen:
         return base
     by_change = [insight for insight in insights if insight.change and insight.against == "parent"]
     num_changes = Counter((insight.candidate_id, insight.against_id) for insight in by_change)
     seen: dict[Target, list[tuple[float, float]]] = defaultdict(list)
     for insight in by_change:
-        target = target_of(insight.change or "")
+        target = target_of(space, insight.change or "")
         stderr = (insight.high - insight.low) / (2 * _NORMAL_95)
         if target is not None and math.isfinite(insight.effect) and math.isfinite(stderr) and stderr > 0:
             share = insight.effect / num_changes[insight.candidate_id, insight.against_id]

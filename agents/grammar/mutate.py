@@ -7,48 +7,50 @@ from typing import Any
 
 import numpy as np
 
-from agents.grammar.canonical import canonical
-from agents.grammar.genome import DOMAINS, Gene, Genome, text_of
+from agents.grammar.genes import Gene, GenomeT, text_of
 from agents.grammar.learning import MutationWeights, uniform_weights
+from agents.grammar.space import Space
 
 
-def random_genome(rng: np.random.Generator) -> Genome:
+def random_genome(space: Space[GenomeT], rng: np.random.Generator) -> GenomeT:
     """A design with every field drawn uniformly from its domain, then made canonical."""
-    genes: dict[str, Any] = {name: domain[int(rng.integers(len(domain)))] for name, domain in DOMAINS.items()}
-    return canonical(Genome(**genes))
+    genes: dict[str, Any] = {name: domain[int(rng.integers(len(domain)))] for name, domain in space.domains.items()}
+    return space.canonical(space.genome(**genes))
 
 
-def with_gene(genome: Genome, name: str, value: Gene) -> Genome:
+def with_gene(space: Space[GenomeT], genome: GenomeT, name: str, value: Gene) -> GenomeT:
     """The canonical design with one field set."""
-    return canonical(replace(genome, **{name: value}))  # type: ignore[arg-type]
+    changed: dict[str, Any] = {name: value}
+    return space.canonical(replace(genome, **changed))
 
 
 def mutate(
-    genome: Genome,
+    space: Space[GenomeT],
+    genome: GenomeT,
     rng: np.random.Generator,
     *,
     num_changes: int = 1,
     weights: MutationWeights | None = None,
     keep: frozenset[str] = frozenset(),
-) -> Genome:
+) -> GenomeT:
     """Set `num_changes` different fields, drawn by weight among those values that make another design.
 
     The result always differs from `genome`. `keep` names fields that stay. Raises ValueError for num_changes < 1.
     """
     if num_changes < 1:
         raise ValueError(f"num_changes is {num_changes}; a mutation changes at least one field")
-    weights = uniform_weights() if weights is None else weights
+    weights = uniform_weights(space) if weights is None else weights
     mutant, changed = genome, set(keep)
     for _ in range(num_changes):
-        moves: list[tuple[str, Genome]] = []
+        moves: list[tuple[str, GenomeT]] = []
         masses: list[float] = []
-        for name, domain in DOMAINS.items():
+        for name, domain in space.domains.items():
             if name in changed:
                 continue
             for value in domain:
                 if value == getattr(mutant, name):
                     continue
-                moved = with_gene(mutant, name, value)
+                moved = with_gene(space, mutant, name, value)
                 if moved not in (mutant, genome):
                     moves.append((name, moved))
                     masses.append(weights[name, text_of(value)])
@@ -58,7 +60,7 @@ def mutate(
     return mutant
 
 
-def crossover(first: Genome, second: Genome, rng: np.random.Generator) -> Genome:
+def crossover(space: Space[GenomeT], first: GenomeT, second: GenomeT, rng: np.random.Generator) -> GenomeT:
     """A design that takes every field from either parent with equal chance; it may equal one of them."""
-    genes: dict[str, Any] = {name: getattr(first if rng.random() < 0.5 else second, name) for name in DOMAINS}
-    return canonical(Genome(**genes))
+    genes: dict[str, Any] = {name: getattr(first if rng.random() < 0.5 else second, name) for name in space.domains}
+    return space.canonical(space.genome(**genes))

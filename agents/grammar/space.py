@@ -1,69 +1,74 @@
-"""How many designs that behave differently does the grammar hold? An estimate from coincidences in a random sample.
+"""A space of designs: one slot's genome, the rules that make it canonical, and how a design becomes a program.
 
-n random designs with c coinciding pairs suggest N = n^2 / (2c) designs (the birthday problem). Unequal chances only
-make coincidences likelier, so the estimate errs towards too few.
+Nothing here knows a slot. Mutation, crossover, learning and the proposers work on a `Space` alone, so that a slot's
+grammar is its genome, its rules and its renderer.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import Any, Generic
 
-import numpy as np
-import numpy.typing as npt
+from agents.grammar.genes import Domains, Gene, GenomeT, text_of
+from agents.grammar.rules import Rule, canonical_by
+
+Remedies = Mapping[str, tuple[tuple[str, Gene], ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpaceEstimate:
-    """Designs told apart by behaviour."""
+class Space(Generic[GenomeT]):
+    """What the grammar can say about one slot."""
 
-    num_samples: int
-    num_collisions: int  # pairs that behave the same
-    estimate: float | None  # n^2 / (2c); None without a collision
-    low: float  # 95% one-sided lower bound
-    median_nearest: float  # relative distance of a sample to its nearest other, the median
+    slot: str
+    genome: type[GenomeT]  # its defaults are the neutral values that dormant fields take
+    domains: Domains
+    rules: tuple[Rule[GenomeT], ...]  # in order: a later rule sees what earlier ones settled
+    render: Callable[[GenomeT], str]  # canonical design -> source; equal designs give equal text
+    name_of: Callable[[GenomeT], str]  # different canonical designs have different names
+    motivation_of: Callable[[GenomeT], str]
+    baselines: Mapping[str, GenomeT]  # by the names under which models ships the hand-written programs
+    known: Mapping[str, GenomeT]  # other designs from the literature
+    remedies: Remedies  # what to set, in order of trying, where a property or a training failure names an offence
 
+    def __post_init__(self) -> None:
+        names = tuple(item.name for item in fields(self.genome))
+        if names != tuple(self.domains):
+            raise ValueError(f"space {self.slot}: the genome has fields {names}, the domains are of {[*self.domains]}")
 
-def estimate_space(fingerprints: Sequence[Sequence[float]], threshold: float) -> SpaceEstimate:
-    """Count pairs nearer than `threshold` (|a - b| / max(|a|, |b|)) and bound the number of designs from below.
+    def canonical(self, genome: GenomeT) -> GenomeT:
+        """The valid, non-redundant design that stands for this one; every genome has exactly one, and it is its own.
 
-    Raises ValueError for fewer than two fingerprints or non-finite ones.
-    """
-    points = np.asarray(fingerprints, dtype=np.float64)
-    if points.ndim != 2 or len(points) < 2 or not np.isfinite(points).all():
-        raise ValueError(f"fingerprints of shape {points.shape}; give two or more finite vectors of one length")
-    sizes = np.linalg.norm(points, axis=1)
-    num_collisions, nearest = 0, np.full(len(points), np.inf)
-    for i in range(len(points)):
-        distances = _distances(points, sizes, i)
-        distances[i] = np.inf
-        nearest[i] = distances.min()
-        num_collisions += int((distances[i + 1 :] < threshold).sum())
-    pairs = len(points) ** 2 / 2
-    return SpaceEstimate(
-        num_samples=len(points),
-        num_collisions=num_collisions,
-        estimate=pairs / num_collisions if num_collisions else None,
-        low=pairs / poisson_upper(num_collisions),
-        median_nearest=float(np.median(nearest)),
-    )
+        So mutation and crossover may set fields blindly, and two designs that compute the same are one.
+        """
+        return canonical_by(self.rules, genome)
 
+    def dormant_fields(self, genome: GenomeT) -> frozenset[str]:
+        """Fields that do nothing in this (canonical) design."""
+        return frozenset(name for rule in self.rules if rule.dormant and rule.applies(genome) for name in rule.values)
 
-def poisson_upper(count: int, confidence: float = 0.95) -> float:
-    """The mean at which seeing `count` events or fewer has probability 1 - confidence; 2.996 for none at 95%."""
-    low, high = 0.0, count + 10.0 * math.sqrt(count + 1.0) + 10.0
-    for _ in range(100):
-        middle = (low + high) / 2
-        log_terms = [k * math.log(middle) - middle - math.lgamma(k + 1) for k in range(count + 1)]
-        if sum(map(math.exp, log_terms)) > 1 - confidence:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
+    def changes_between(self, old: GenomeT, new: GenomeT) -> tuple[str, ...]:
+        """What differs, as "field: old -> new"; fields that do nothing in the new design are left out."""
+        dormant = self.dormant_fields(new)
+        return tuple(
+            f"{name}: {text_of(getattr(old, name))} -> {text_of(getattr(new, name))}"
+            for name in self.domains
+            if name not in dormant and getattr(old, name) != getattr(new, name)
+        )
 
+    def to_json(self, genome: GenomeT) -> str:
+        """One line of JSON, keys in the order of the fields."""
+        return json.dumps(asdict(genome))
 
-def _distances(points: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64], index: int) -> npt.NDArray[np.float64]:
-    gaps: npt.NDArray[np.float64] = np.linalg.norm(points - points[index], axis=1)
-    relative: npt.NDArray[np.float64] = gaps / np.maximum(np.maximum(sizes, sizes[index]), 1e-300)
-    return relative
+    def from_json(self, text: str) -> GenomeT:
+        """Read back what `to_json` wrote. Raises ValueError for unknown fields and values."""
+        stored: dict[str, Any] = json.loads(text)
+        if unknown := sorted(set(stored) - set(self.domains)):
+            raise ValueError(f"genome has unknown fields {unknown}; known are {sorted(self.domains)}")
+        genes: dict[str, Any] = {}
+        for name, value in stored.items():
+            kind = type(self.domains[name][0])
+            genes[name] = kind(value) if issubclass(kind, StrEnum) else value
+        return self.genome(**genes)

@@ -1,3 +1,3 @@
-from models.properties.examination import PROPERTIES, Examination, examine
+from models.properties.examination import Examination, examine
 
-__all__ = ["PROPERTIES", "Examination", "examine"]
+__all__ = ["Examination", "examine"]

@@ -21,20 +21,20 @@ FINITE_SCALES = (1.0, 4.0)
 
 
 def contract(subject: Subject) -> Finding:
-    """The module loads, its entry can be built for any layer, the host can be matched to the parameter budget."""
+    """The module loads, its entry can be built for any layer, the model can be matched to the parameter budget."""
     try:
         subject.mixer_class = load_mixer(subject.source, subject.slot.entry)
     except LoadError as error:
         raise Refused(str(error)) from error
     try:
         subject.state_bytes = cost.decode_state_bytes(subject.mixer())
-        width = fit_ffn_width(subject.mixer_class, subject.size, subject.target_parameters)
+        width = fit_ffn_width(subject.mixer_class, subject.size, subject.target_parameters, subject.slot.name)
     except CannotFit as error:
         raise Refused(str(error), error.figure, MATCH_TOLERANCE) from error
     except Exception:
         subject.mixer_class = None
         raise
-    model = build(subject.mixer_class, subject.size, width, seed=0)
+    model = build(subject.mixer_class, subject.size, width, seed=0, slot=subject.slot.name)
     subject.ffn_width = width
     subject.num_parameters = non_embedding_parameters(model.state_dict())
     return Finding(

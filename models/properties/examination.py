@@ -2,7 +2,8 @@
 
 Every check is a function of a Subject that answers with a Finding or is Refused. What candidate code raises fails the
 property at hand. Not guaranteed: that a candidate which recognises the examination behaves the same afterwards; the
-sealed evaluation's prefix audit and the leak canary look again, where it cannot know.
+sealed evaluation's prefix audit and the leak canary look again, where it cannot know. Which checks a candidate meets,
+and in which order, its slot says (models.slots).
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from dataclasses import dataclass
 
 from cognition.records import Property
 from models.loading import candidate_traceback
-from models.properties import basics, batch, causality, decoding, growth, prefix, repetition
+from models.properties import basics, batch, causality, decoding, growth, position, prefix, repetition
 from models.properties.running import unchanged_process
 from models.properties.subject import Check, NotOffered, Refused, Subject
 from models.scale import ModelSize
 from models.slots import slot_named
 
-# In the order of execution, smallest first. After a failure the costly ones are left out; those about leaks are not,
-# so that a leak is named whatever else is wrong, unless nothing can be run or compared.
+# After a failure the costly ones are left out; those about leaks are not, so that a leak is named whatever else is
+# wrong, unless nothing can be run or compared.
 _CHECKS: Mapping[str, Check] = {
     "contract": basics.contract,
     "shape": basics.shape,
@@ -27,6 +28,7 @@ _CHECKS: Mapping[str, Check] = {
     "finite": basics.finite,
     "gradients": basics.gradients,
     "causality": causality.causality,
+    "position_independence": position.position_independence,
     "batch_independence": batch.batch_independence,
     "prefix_consistency": prefix.prefix_consistency,
     "cost": growth.cost_growth,
@@ -34,9 +36,11 @@ _CHECKS: Mapping[str, Check] = {
     "state": repetition.state,
     "decode": decoding.decode,
 }
-PROPERTIES = tuple(_CHECKS)
 _COSTLY = ("cost", "decode")
-_COMPARISONS = ("causality", "batch_independence", "prefix_consistency", "determinism", "state")
+_COMPARISONS = (
+    *("causality", "position_independence", "batch_independence", "prefix_consistency"),
+    *("determinism", "state"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +52,8 @@ class Examination:
     num_parameters: int | None = None  # non-embedding, after matching
     ffn_width: int | None = None
     flops_per_token: float | None = None  # forward, whole host
-    state_bytes: int | None = None  # measured where the mixer offers `step`, else its own statement
+    # Measured where the mixer offers `step`, else its own statement; 0 where positions were seen to be independent.
+    state_bytes: int | None = None
 
     @property
     def passed(self) -> bool:
@@ -58,7 +63,7 @@ class Examination:
 def examine(
     source: str, slot: str, size: ModelSize, target_parameters: int, *, length: int = 128, thorough: bool = False
 ) -> Examination:
-    """Execute every check on a candidate; random states, default type and threads are afterwards as they were.
+    """Execute the slot's checks on a candidate; random states, default type and threads are afterwards as they were.
 
     Nothing else runs where the module cannot be built or breaks `shape`; comparisons need finite outputs; `cost` and
     `decode` do not start after a failure. `decode` is reported only where the mixer offers `step`.
@@ -81,10 +86,10 @@ def examine(
     )
     properties: dict[str, Property] = {}
     with unchanged_process():
-        for name, check in _CHECKS.items():
+        for name in (*subject.slot.properties, *subject.slot.offered):
             if _may_run(name, subject):
                 try:
-                    properties[name] = _execute(name, check, subject)
+                    properties[name] = _execute(name, _CHECKS[name], subject)
                 except NotOffered:
                     continue
                 if not properties[name].passed:

@@ -10,7 +10,6 @@ from models.properties.subject import Finding, Refused, Subject
 
 LENGTHS = (128, 256, 512, 1024)
 _LONG_LENGTHS = (256, 512, 1024, 2048, 4096)  # where `thorough`
-LIMIT = 1.35  # T log T stays below 1.2; attention over all positions is at 1.5 and above at these lengths
 _LOOP = 0.8  # operators that grow faster than this exponent are called by a loop over time
 
 
@@ -21,7 +20,7 @@ class _Growth:
 
 
 def cost_growth(subject: Subject) -> Finding:
-    """FLOPs, elements written, and peak bytes of a training pass, each fitted for itself: sub-quadratic or refused."""
+    """FLOPs, elements written, peak bytes of a training pass, each fitted: below the slot's power of T or refused."""
     lengths = _LONG_LENGTHS if subject.thorough else LENGTHS
     mixer, hidden_size = subject.mixer(), subject.size.hidden_size
     counts = [cost.count(mixer, hidden_size, length) for length in lengths]
@@ -35,15 +34,16 @@ def cost_growth(subject: Subject) -> Finding:
     if operators[-1] > lengths[-1] and cost.exponent(lengths, operators) > _LOOP:  # a loop over chunks calls fewer
         detail += f"; {operators[-1]} operators at T = {lengths[-1]}: a Python loop over time, slow to train"
     worst = max(found, key=lambda item: item.exponent)
-    if worst.exponent > LIMIT:
+    limit = subject.slot.cost_exponent
+    if worst.exponent > limit:
         raise Refused(
-            f"{worst.what} grow as T^{worst.exponent:.2f} up to T = {lengths[-1]}; stay below T^{LIMIT}: chunk it "
+            f"{worst.what} grow as T^{worst.exponent:.2f} up to T = {lengths[-1]}; stay below T^{limit}: chunk it "
             f"({detail})",
             worst.exponent,
-            LIMIT,
+            limit,
         )
     assert subject.mixer_class is not None
     if subject.ffn_width is not None:
-        model = build(subject.mixer_class, subject.size, subject.ffn_width, seed=0).eval()
+        model = build(subject.mixer_class, subject.size, subject.ffn_width, seed=0, slot=subject.slot.name).eval()
         subject.flops_per_token = cost.flops_per_token(model, subject.length)
-    return Finding(figure=worst.exponent, limit=LIMIT, detail=detail)
+    return Finding(figure=worst.exponent, limit=limit, detail=detail)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.backbone import candidate_layer
 from models.loading import load_mixer
 from models.properties.precision import largest, rms
 from models.properties.running import EVALUATION, TRAINING, Mode, run, type_of
@@ -111,7 +112,7 @@ def _built_alike(subject: Subject) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(977)
         assert subject.mixer_class is not None
-        subject.mixer_class(subject.size.hidden_size, subject.size.num_heads, layer_idx=0)
+        candidate_layer(subject.slot, subject.mixer_class, subject.size, subject.width, 0)
         if torch.initial_seed() != 977:
             raise Refused("the constructor seeds torch's generator: it belongs to the training; drop manual_seed")
 

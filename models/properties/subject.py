@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cognition.records import candidate_id_of
-from models.backbone import build
+from models.backbone import build, candidate_layer
 from models.properties import running
 from models.properties.precision import FLOAT32, FLOAT64, Precision, arithmetic_of
 from models.scale import ModelSize
@@ -43,7 +43,7 @@ class Subject:
         assert self.mixer_class is not None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(layer)
-            mixer = self.mixer_class(self.size.hidden_size, self.size.num_heads, layer_idx=layer)
+            mixer = candidate_layer(self.slot, self.mixer_class, self.size, self.width, layer)
         return running.perturb(mixer) if perturbed else mixer
 
     def finest(self, layer: int = 0) -> Finest:
@@ -60,10 +60,15 @@ class Subject:
     def host(self) -> nn.Module:
         """All blocks and the final norm of the host, float32, mixers perturbed: x_BTD -> h_BTD."""
         assert self.mixer_class is not None
-        model = build(self.mixer_class, self.size, self.ffn_width or self.size.ffn_width, seed=0)
+        model = build(self.mixer_class, self.size, self.width, seed=0, slot=self.slot.name)
         for block in model.blocks:
             running.perturb(block.mixer)  # type: ignore[arg-type]
         return nn.Sequential(*model.blocks, model.norm)
+
+    @property
+    def width(self) -> int:
+        """The feed-forward width once it is matched, before that the reference's."""
+        return self.ffn_width or self.size.ffn_width
 
     def bfloat16(self, layer: int = 0) -> nn.Module | None:
         """A perturbed mixer with weights in bfloat16; None where it does not run so."""

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from agents.brief import Brief, Member
-from agents.grammar.genome import Genome
-from agents.grammar.known import BASELINE_GENOMES
 from agents.grammar.proposer import candidate_from
+from agents.grammar.token_mixer.genome import Genome
+from agents.grammar.token_mixer.known import BASELINE_GENOMES
 from cognition.records import Candidate, FailureKind, Report, ReportKind, Trial, TrialStatus, Verdict, trial_id_of
 
 

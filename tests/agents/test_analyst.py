@@ -7,8 +7,8 @@ import pytest
 
 from agents.analyst import Analyst, Context, Noise
 from agents.brief import Member
-from agents.grammar.canonical import canonical
-from agents.grammar.known import BASELINE_GENOMES, KNOWN_GENOMES
+from agents.grammar.token_mixer.known import BASELINE_GENOMES, KNOWN_GENOMES
+from agents.grammar.token_mixer.rules import canonical
 from cognition.records import Candidate, Trial, Verdict
 
 NOISE = Noise(sigma=0.02, dof=4)

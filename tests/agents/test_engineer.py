@@ -8,10 +8,11 @@ import pytest
 
 from agents.brief import Brief, Evidence, Member
 from agents.engineer import Engineer
-from agents.grammar.canonical import canonical, changes_between
-from agents.grammar.genome import Width
-from agents.grammar.known import BASELINE_GENOMES
 from agents.grammar.proposer import genome_of
+from agents.grammar.token_mixer.genome import Width
+from agents.grammar.token_mixer.known import BASELINE_GENOMES
+from agents.grammar.token_mixer.rules import canonical
+from agents.grammar.token_mixer.space import TOKEN_MIXERS
 from agents.researcher import Researcher
 from agents.scripted import ScriptedProposer
 from cognition.records import Candidate, FailureKind, Pace, Property, Report, ReportKind, Trial
@@ -90,7 +91,7 @@ async def test_a_design_that_is_too_large_gets_smaller(
     assert genome is not None
     assert before is not None
     assert genome.value_width is Width.same
-    assert repaired.changes == changes_between(before, genome)
+    assert repaired.changes == TOKEN_MIXERS.changes_between(before, genome)
 
 
 async def test_a_refusal_without_a_remedy_takes_a_change_back(

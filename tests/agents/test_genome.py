@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.grammar.canonical import RULES, TWO_STAGE, canonical, changes_between, dormant_fields
-from agents.grammar.describe import name_of
-from agents.grammar.genome import (
+from agents.grammar.mutate import crossover, mutate, random_genome
+from agents.grammar.token_mixer.describe import name_of
+from agents.grammar.token_mixer.genome import (
     DOMAINS,
     ConvOn,
     Decay,
@@ -21,11 +21,10 @@ from agents.grammar.genome import (
     QKNorm,
     Write,
     WriteGate,
-    from_json,
-    to_json,
 )
-from agents.grammar.known import BASELINE_GENOMES, KNOWN_GENOMES
-from agents.grammar.mutate import crossover, mutate, random_genome
+from agents.grammar.token_mixer.known import BASELINE_GENOMES, KNOWN_GENOMES
+from agents.grammar.token_mixer.rules import RULES, TWO_STAGE, canonical
+from agents.grammar.token_mixer.space import TOKEN_MIXERS
 
 RAW = st.fixed_dictionaries({name: st.sampled_from(domain) for name, domain in DOMAINS.items()}).map(
     lambda genes: Genome(**genes)
@@ -58,7 +57,7 @@ def test_canonical_designs_are_stable_and_well_formed(raw: Genome) -> None:
 @given(RAW, st.data())
 def test_dormant_fields_change_nothing(raw: Genome, data: st.DataObject) -> None:
     g = canonical(raw)
-    for name in sorted(dormant_fields(g)):
+    for name in sorted(TOKEN_MIXERS.dormant_fields(g)):
         value = data.draw(st.sampled_from(DOMAINS[name]))
         assert canonical(replace(g, **{name: value})) == g  # type: ignore[arg-type]
 
@@ -85,13 +84,13 @@ def test_the_same_activation_in_another_place_is_the_same_design() -> None:
 def test_json_brings_the_design_back() -> None:
     rng = np.random.default_rng(1)
     for _ in range(50):
-        genome = random_genome(rng)
-        assert from_json(to_json(genome)) == genome
+        genome = random_genome(TOKEN_MIXERS, rng)
+        assert TOKEN_MIXERS.from_json(TOKEN_MIXERS.to_json(genome)) == genome
 
 
 def test_unknown_fields_and_values_name_the_choices() -> None:
     with pytest.raises(ValueError, match=r"unknown fields \['colour'\]"):
-        from_json('{"colour": "red"}')
+        TOKEN_MIXERS.from_json('{"colour": "red"}')
     with pytest.raises(ValueError, match=r"short_taps is 4; choose one of \['0', '3', '5', '7'\]"):
         Genome(short_taps=4)
     with pytest.raises(ValueError, match="direct is 1"):
@@ -101,38 +100,38 @@ def test_unknown_fields_and_values_name_the_choices() -> None:
 def test_changes_leave_out_what_does_nothing_in_the_new_design() -> None:
     routed = KNOWN_GENOMES["content_sharp_router"]
     alone = canonical(replace(routed, direct=False, short_taps=0, long_taps=0))
-    changes = changes_between(routed, alone)
+    changes = TOKEN_MIXERS.changes_between(routed, alone)
     assert set(changes) == {"direct: true -> false", "short_taps: 3 -> 0", "long_taps: 63 -> 0"}
-    assert changes_between(alone, alone) == ()
+    assert TOKEN_MIXERS.changes_between(alone, alone) == ()
 
 
 def test_mutation_always_gives_another_canonical_design() -> None:
     rng = np.random.default_rng(2)
     genome = BASELINE_GENOMES["delta_net"]
     for step in range(60):
-        mutant = mutate(genome, rng, num_changes=1 + step % 2)
+        mutant = mutate(TOKEN_MIXERS, genome, rng, num_changes=1 + step % 2)
         assert mutant != genome
         assert canonical(mutant) == mutant
-        assert changes_between(genome, mutant)
+        assert TOKEN_MIXERS.changes_between(genome, mutant)
         genome = mutant
 
 
 def test_mutation_keeps_the_fields_it_is_told_to_keep() -> None:
     rng = np.random.default_rng(3)
     keep = frozenset(DOMAINS) - {"output_gate"}
-    assert changes_between(BASELINE_GENOMES["delta_net"], mutate(BASELINE_GENOMES["delta_net"], rng, keep=keep))[
-        0
-    ].startswith("output_gate: none ->")
+    assert TOKEN_MIXERS.changes_between(
+        BASELINE_GENOMES["delta_net"], mutate(TOKEN_MIXERS, BASELINE_GENOMES["delta_net"], rng, keep=keep)
+    )[0].startswith("output_gate: none ->")
 
 
 def test_a_mutation_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="num_changes is 0"):
-        mutate(Genome(), np.random.default_rng(0), num_changes=0)
+        mutate(TOKEN_MIXERS, Genome(), np.random.default_rng(0), num_changes=0)
 
 
 def test_crossover_takes_fields_from_its_parents() -> None:
     first, second = KNOWN_GENOMES["gla"], KNOWN_GENOMES["ada_multi_path_gate"]
-    children = [crossover(first, second, np.random.default_rng(seed)) for seed in range(20)]
+    children = [crossover(TOKEN_MIXERS, first, second, np.random.default_rng(seed)) for seed in range(20)]
     assert all(canonical(child) == child for child in children)
     for child in children:
         assert child.conv_on in (first.conv_on, second.conv_on)
@@ -142,7 +141,11 @@ def test_crossover_takes_fields_from_its_parents() -> None:
 
 def test_names_tell_designs_apart() -> None:
     rng = np.random.default_rng(4)
-    genomes = {random_genome(rng) for _ in range(1000)} | set(KNOWN_GENOMES.values()) | set(BASELINE_GENOMES.values())
+    genomes = (
+        {random_genome(TOKEN_MIXERS, rng) for _ in range(1000)}
+        | set(KNOWN_GENOMES.values())
+        | set(BASELINE_GENOMES.values())
+    )
     assert len({name_of(genome) for genome in genomes}) == len(genomes)
     two = canonical(replace(BASELINE_GENOMES["gated_delta_net"], conv_on=ConvOn.none, short_taps=3, long_taps=31))
     assert name_of(two).startswith("gated-delta + fir3/fir31 softmax fusion")

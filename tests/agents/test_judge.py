@@ -61,6 +61,8 @@ def test_every_part_pulls_its_own_way() -> None:
 def test_unknown_cost_earns_nothing_and_an_unmeasured_benchmark_has_no_weight() -> None:
     assert thrift(None, 1.0) == 0.0
     assert thrift(2.0, 1.0) == pytest.approx(1 / 3)
+    assert thrift(0, 0) == 0.5  # as position-wise layers, which carry no state
+    assert thrift(64, 0) == 0.0
     score = fitness(Measured(loss=2.0), Measured(loss=2.0), DEFAULT)
     assert score.benchmark_term is None
     assert (score.loss_weight, score.benchmark_weight, score.quality_weight) == (0.5, 0.0, 0.5)

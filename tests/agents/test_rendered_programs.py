@@ -12,14 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from agents.grammar.canonical import canonical
-from agents.grammar.genome import Decay, Genome, Write
-from agents.grammar.known import BASELINE_GENOMES, KNOWN_GENOMES
 from agents.grammar.mutate import crossover, mutate, random_genome
-from agents.grammar.render import render
+from agents.grammar.token_mixer.genome import Decay, Genome, Write
+from agents.grammar.token_mixer.known import BASELINE_GENOMES, KNOWN_GENOMES
+from agents.grammar.token_mixer.render import render
+from agents.grammar.token_mixer.rules import canonical
+from agents.grammar.token_mixer.space import TOKEN_MIXERS
+from models.cost import tensor_bytes
 from models.fingerprint import fingerprint
 from models.loading import load_mixer
-from models.slots import baseline_source
+from models.slots import published_source
 
 D, H, T = 32, 4, 17
 NUM_OUTPUTS = 56  # the fingerprint's first numbers: outputs; the rest describe initial weights
@@ -55,19 +57,30 @@ def check(genome: Genome) -> None:
     torch.testing.assert_close(changed_BTD[:, :cut], y_BTD[:, :cut], rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(prefix_BTD, y_BTD[:, :cut], rtol=1e-3, atol=1e-4)
     assert not torch.allclose(changed_BTD[:, cut:], y_BTD[:, cut:], atol=1e-3)
-    memory = mixer.num_heads * mixer.key_dim * mixer.value_dim * 4
-    assert mixer.state_bytes() >= memory  # type: ignore[operator]
+    check_decoding(mixer.eval(), x_BTD.detach())
+
+
+def check_decoding(mixer: nn.Module, x_BTD: torch.Tensor) -> None:
+    """Token by token as all at once, from as many bytes as the program says."""
+    state, steps = None, []
+    with torch.no_grad():
+        whole_BTD = mixer(x_BTD)
+        for x_BD in x_BTD.unbind(1):
+            y_BD, state = mixer.step(x_BD, state)  # type: ignore[operator]
+            steps.append(y_BD)
+    torch.testing.assert_close(torch.stack(steps, 1), whole_BTD, rtol=1e-3, atol=1e-4)
+    assert tensor_bytes(state) == x_BTD.shape[0] * mixer.state_bytes()  # type: ignore[operator]
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(st.integers(0, 2**32 - 1))
 def test_random_mutated_and_crossed_designs_run_learn_and_are_causal(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    genome = random_genome(rng)
+    genome = random_genome(TOKEN_MIXERS, rng)
     if seed % 3 == 1:
-        genome = mutate(genome, rng, num_changes=2)
+        genome = mutate(TOKEN_MIXERS, genome, rng, num_changes=2)
     elif seed % 3 == 2:
-        genome = crossover(genome, random_genome(rng), rng)
+        genome = crossover(TOKEN_MIXERS, genome, random_genome(TOKEN_MIXERS, rng), rng)
     check(genome)
 
 
@@ -91,14 +104,14 @@ def test_a_baseline_rendered_behaves_like_the_hand_written_one(name: str) -> Non
         mixer_class = load_mixer(source)
         return fingerprint(lambda layer: mixer_class(D, H, layer), D)[:NUM_OUTPUTS]
 
-    ours, theirs = outputs(render(BASELINE_GENOMES[name])), outputs(baseline_source("token_mixer", name))
+    ours, theirs = outputs(render(BASELINE_GENOMES[name])), outputs(published_source("token_mixer", name))
     assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-4)
 
 
 def test_equal_designs_give_equal_text_and_text_holds_only_what_is_used() -> None:
     rng = np.random.default_rng(0)
     for _ in range(60):
-        genome = random_genome(rng)
+        genome = random_genome(TOKEN_MIXERS, rng)
         source = render(genome)
         assert source == render(replace(genome))
         tree = ast.parse(source)

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from agents.brief import Brief, Member
-from agents.grammar.canonical import changes_between
-from agents.grammar.known import BASELINE_GENOMES, KNOWN_GENOMES
 from agents.grammar.proposer import GrammarProposer, GrammarSettings, genome_of
+from agents.grammar.token_mixer.known import BASELINE_GENOMES, KNOWN_GENOMES
+from agents.grammar.token_mixer.space import TOKEN_MIXERS
 from agents.researcher import Researcher
 from cognition.records import Candidate, Report, ReportKind, candidate_id_of
 
@@ -41,7 +41,7 @@ async def test_a_mutant_names_its_parent_and_what_it_changed(make_member: MakeMe
         assert genome is not None
         assert before is not None
         assert child.parent_ids == (parent.candidate.candidate_id,)
-        assert child.changes == changes_between(before, genome)
+        assert child.changes == TOKEN_MIXERS.changes_between(before, genome)
         assert 1 <= len(child.changes) <= 4
         assert child.candidate_id == candidate_id_of(child.source) != parent.candidate.candidate_id
         assert (child.number, child.arm, child.slot, child.created_at) == (number, "grammar", "token_mixer", 5.0)

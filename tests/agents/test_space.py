@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from agents.grammar.estimate import estimate_space, poisson_upper
 from agents.grammar.mutate import mutate, random_genome
-from agents.grammar.render import render
-from agents.grammar.space import estimate_space, poisson_upper
+from agents.grammar.token_mixer.render import render
+from agents.grammar.token_mixer.space import TOKEN_MIXERS
 from cognition.novelty import SAME_BEHAVIOUR, nearest
 from models.fingerprint import fingerprint
 from models.loading import load_mixer
@@ -22,11 +23,11 @@ def behaviour(source: str) -> tuple[float, ...]:
 
 def test_random_designs_and_their_mutants_all_behave_differently() -> None:
     rng = np.random.default_rng(0)
-    genomes = [random_genome(rng) for _ in range(40)]
+    genomes = [random_genome(TOKEN_MIXERS, rng) for _ in range(40)]
     prints = [behaviour(render(genome)) for genome in genomes]
     assert estimate_space(prints, SAME_BEHAVIOUR).num_collisions == 0
     for genome, before in zip(genomes[:20], prints, strict=False):
-        found = nearest(behaviour(render(mutate(genome, rng))), {"parent": before})
+        found = nearest(behaviour(render(mutate(TOKEN_MIXERS, genome, rng))), {"parent": before})
         assert found is not None
         assert found.distance > SAME_BEHAVIOUR
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from models.backbone import reference_parameters
-from models.properties import PROPERTIES, examine
+from models.properties import examine
 from models.scale import ModelSize, load_scale
-from models.slots import SLOTS, baseline_source
+from models.slots import SLOTS, published_source
 
 from .conftest import TOY, failures, gate, swapped
 
@@ -24,7 +24,7 @@ NEXT_TOKEN = swapped(BODY, f"value = value + x.roll(-1, 1)\n        {BODY}")
 def test_an_honest_mixer_passes_every_property(size: ModelSize):
     found = gate(TOY, size)
     assert found.passed
-    assert tuple(item.name for item in found.properties) == PROPERTIES[:-1]  # it offers no `step`
+    assert tuple(item.name for item in found.properties) == SLOTS["token_mixer"].properties  # it offers no `step`
     assert found.ffn_width == 160
     assert found.state_bytes == 512
     assert len(found.fingerprint) == 64
@@ -137,7 +137,7 @@ def test_examination_leaves_the_process_as_it_was(size: ModelSize):
 def test_baselines_pass_the_gate_in_the_time_allowed(name: str):
     size = load_scale("cpu").stages[0].size
     target = reference_parameters(size, "token_mixer")
-    source = baseline_source("token_mixer", name)
+    source = published_source("token_mixer", name)
     examine(source, "token_mixer", dataclasses.replace(size, hidden_size=16), target)  # imports and first calls
     begin = time.process_time()
     found = examine(source, "token_mixer", size, target)

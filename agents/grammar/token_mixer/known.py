@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from agents.grammar.canonical import canonical
-from agents.grammar.genome import (
+from agents.grammar.token_mixer.genome import (
     ConvOn,
     Decay,
     DecayForm,
@@ -26,6 +25,7 @@ from agents.grammar.genome import (
     Write,
     WriteGate,
 )
+from agents.grammar.token_mixer.rules import canonical
 
 _DELTA_NET = canonical(
     Genome(
@@ -40,8 +40,8 @@ _DELTA_NET = canonical(
 # Keyed by the names under which models ships the hand-written programs.
 BASELINE_GENOMES: Mapping[str, Genome] = {
     "linear_attention": canonical(Genome(feature_map=FeatureMap.elu1, normalise=True)),  # arXiv 2006.16236
-    "retnet": canonical(  # arXiv 2307.08621, without its rotation, as in the hand-written one
-        Genome(decay=Decay.fixed, output_norm=OutputNorm.rms, output_gate=OutputGate.swish)
+    "retnet": canonical(  # arXiv 2307.08621
+        Genome(decay=Decay.fixed, rotary=True, output_norm=OutputNorm.rms, output_gate=OutputGate.swish)
     ),
     "delta_net": _DELTA_NET,  # arXiv 2406.06484
     "gated_delta_net": replace(_DELTA_NET, decay=Decay.scalar, output_gate=OutputGate.swish),  # arXiv 2412.06464

@@ -1,19 +1,16 @@
 """The genome: one linear-attention design as a record of enums, flags and tap counts.
 
-Every field has a finite domain (`DOMAINS`); which combinations make sense is `agents.grammar.canonical`'s business.
+Every field has a finite domain (`DOMAINS`); which combinations make sense is the rules' business.
 
 Legend: K key dim per head, V value dim per head.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
-Gene = StrEnum | int | bool
+from agents.grammar.genes import FLAG, Domains, require_domains
 
 
 class Width(StrEnum):
@@ -146,7 +143,7 @@ class OutputGate(StrEnum):
 class Genome:
     """One design. The defaults are the neutral values that dormant fields take.
 
-    Raises ValueError when a field is outside its domain; combinations are `canonical`'s business.
+    Raises ValueError when a field is outside its domain; combinations are the rules' business.
     """
 
     heads: Width = Width.same
@@ -179,10 +176,7 @@ class Genome:
     output_gate: OutputGate = OutputGate.none
 
     def __post_init__(self) -> None:
-        for name, domain in DOMAINS.items():
-            value = getattr(self, name)
-            if not any(value == choice and type(value) is type(choice) for choice in domain):
-                raise ValueError(f"Genome.{name} is {value!r}; choose one of {[text_of(choice) for choice in domain]}")
+        require_domains(self, DOMAINS)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -191,57 +185,33 @@ class Genome:
         return (*(name for name, there in present if there), "memory")
 
 
-_FLAG = (False, True)
-DOMAINS: Mapping[str, tuple[Gene, ...]] = {
+DOMAINS: Domains = {
     "heads": tuple(Width),
     "key_width": tuple(Width),
     "value_width": (Width.same, Width.double),
-    "shared_keys": _FLAG,
-    "token_shift": _FLAG,
+    "shared_keys": FLAG,
+    "token_shift": FLAG,
     "conv_on": tuple(ConvOn),
     "conv_taps": (2, 3, 4),
-    "conv_silu": _FLAG,
-    "value_silu": _FLAG,
+    "conv_silu": FLAG,
+    "value_silu": FLAG,
     "feature_map": tuple(FeatureMap),
     "qk_norm": tuple(QKNorm),
-    "rotary": _FLAG,
+    "rotary": FLAG,
     "write": tuple(Write),
     "write_gate": tuple(WriteGate),
     "decay": tuple(Decay),
     "decay_form": tuple(DecayForm),
-    "normalise": _FLAG,
+    "normalise": FLAG,
     "short_taps": (0, 3, 5, 7),
     "long_taps": (0, 31, 47, 63),
-    "direct": _FLAG,
+    "direct": FLAG,
     "fusion": tuple(Fusion),
     "fusion_logits": tuple(Logits),
-    "temperature": _FLAG,
+    "temperature": FLAG,
     "floor": tuple(Floor),
-    "residual": _FLAG,
+    "residual": FLAG,
     "output_norm": tuple(OutputNorm),
     "norm_at": tuple(NormAt),
     "output_gate": tuple(OutputGate),
 }
-
-
-def text_of(value: Gene) -> str:
-    """A gene as it reads in `changes`: enum members by value, flags as true and false."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def to_json(genome: Genome) -> str:
-    """One line of JSON, keys in the order of the fields."""
-    return json.dumps(asdict(genome))
-
-
-def from_json(text: str) -> Genome:
-    """Read back what `to_json` wrote. Raises ValueError for unknown fields and values."""
-    stored: dict[str, Any] = json.loads(text)
-    known = {field.name for field in fields(Genome)}
-    if unknown := sorted(set(stored) - known):
-        raise ValueError(f"genome has unknown fields {unknown}; known are {sorted(known)}")
-    genes: dict[str, Any] = {}
-    for name, value in stored.items():
-        kind = type(DOMAINS[name][0])
-        genes[name] = kind(value) if issubclass(kind, StrEnum) else value
-    return Genome(**genes)

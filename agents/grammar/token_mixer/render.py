@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from agents.grammar.canonical import canonical
-from agents.grammar.describe import docstring_of
-from agents.grammar.genome import (
+from agents.grammar.token_mixer.describe import docstring_of
+from agents.grammar.token_mixer.genome import (
     ConvOn,
     Decay,
     DecayForm,
@@ -18,8 +17,9 @@ from agents.grammar.genome import (
     Write,
     WriteGate,
 )
-from agents.grammar.program import Program
-from agents.grammar.render_paths import add_paths
+from agents.grammar.token_mixer.program import Program
+from agents.grammar.token_mixer.render_paths import add_paths
+from agents.grammar.token_mixer.rules import canonical
 
 _HEADS = {Width.half: "max(1, num_heads // 2)", Width.same: "num_heads", Width.double: "2 * num_heads"}
 _KEY_DIMS = {
@@ -80,7 +80,11 @@ def _add_shapes(genome: Genome, program: Program) -> None:
 def _add_projections(genome: Genome, program: Program) -> None:
     if genome.token_shift:
         program.init.append("self.shift = nn.Parameter(torch.full((hidden_size,), 0.5))")
-        program.forward.append("x = x + self.shift * (F.pad(x, (0, 0, 1, -1)) - x)")
+        program.operators.add("causal_conv")
+        program.forward += [
+            "mixed = torch.stack([self.shift, 1 - self.shift], dim=1)  # of the token before, of the token",
+            'x = keep(past, "x", causal_conv, x, mixed)',
+        ]
         program.state.append("self.shift.numel()")
     for stream, width, dim in (
         ("q", "key_width", "self.key_dim"),
@@ -95,7 +99,7 @@ def _add_projections(genome: Genome, program: Program) -> None:
             program.init.append(f"self.{stream}_conv = short_filter({width}, {genome.conv_taps})")
             look_back = f"self.{stream}_conv.shape[0]"
             program.state.append(look_back if genome.conv_taps == 2 else f"{genome.conv_taps - 1} * {look_back}")
-            text = f"causal_conv({text}, self.{stream}_conv)"
+            text = f'keep(past, "{stream}", causal_conv, {text}, self.{stream}_conv)'
             text = f"F.silu({text})" if genome.conv_silu else text
         if stream == "v" and genome.value_silu:
             text = f"F.silu({text})"
@@ -109,7 +113,10 @@ def _add_features(genome: Genome, program: Program) -> None:
         program.forward.append(_NORMS[genome.qk_norm])
     if genome.rotary:
         program.helpers.add("rotary")
-        program.forward.append("q, k = rotary(q), rotary(k)")
+        program.forward += [
+            'start = past.get("position", 0) if past else 0',
+            "q, k = rotary(q, start), rotary(k, start)",
+        ]
     if genome.shared_keys:
         program.forward.append("q, k = q.expand(-1, -1, self.num_heads, -1), k.expand(-1, -1, self.num_heads, -1)")
 
@@ -182,7 +189,7 @@ def _add_memory(genome: Genome, program: Program) -> None:
         }[genome.decay]
     program.operators.add(name)
     target = "o" if len(genome.paths) == 1 else "memory"
-    program.forward.append(f"{target} = {name}({', '.join(filter(None, ['q, k, v', inputs]))})")
+    program.forward.append(f'{target} = keep(past, "memory", {", ".join(filter(None, [name, "q, k, v", inputs]))})')
     if genome.output_norm is not OutputNorm.none:
         kind = {OutputNorm.rms: "RMSNorm", OutputNorm.layer: "LayerNorm"}[genome.output_norm]
         program.init.append(f"self.norm = nn.{kind}(self.value_dim, eps=1e-5)")

@@ -1,21 +1,15 @@
-"""The one place that knows which genes go together: any genome to the valid, non-redundant one that stands for it.
-
-So mutation and crossover may set fields blindly, and two designs that compute the same are one.
-"""
+"""The one place that knows which genes of a token mixer go together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable
 
-from agents.grammar.genome import (
-    DOMAINS,
+from agents.grammar.rules import Rule, asleep, canonical_by
+from agents.grammar.token_mixer.genome import (
     ConvOn,
     Decay,
     FeatureMap,
     Fusion,
-    Gene,
     Genome,
     Logits,
     NormAt,
@@ -24,7 +18,6 @@ from agents.grammar.genome import (
     Width,
     Write,
     WriteGate,
-    text_of,
 )
 
 POSITIVE_MAPS = (FeatureMap.elu1, FeatureMap.relu, FeatureMap.relu2, FeatureMap.softmax)
@@ -33,18 +26,8 @@ TWO_STAGE = (Fusion.local_global, Fusion.direct_context)
 _NEUTRAL = Genome()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """Where `applies` holds, the fields take these values; `dormant`: the fields do nothing there."""
-
-    why: str
-    applies: Callable[[Genome], bool]
-    values: Mapping[str, Gene]
-    dormant: bool = False
-
-
-def _asleep(why: str, applies: Callable[[Genome], bool], *names: str) -> Rule:
-    return Rule(why=why, applies=applies, values={name: getattr(_NEUTRAL, name) for name in names}, dormant=True)
+def _asleep(why: str, applies: Callable[[Genome], bool], *names: str) -> Rule[Genome]:
+    return asleep(_NEUTRAL, why, applies, *names)
 
 
 def _norm_acts_on_memory(g: Genome) -> bool:
@@ -52,7 +35,7 @@ def _norm_acts_on_memory(g: Genome) -> bool:
 
 
 # In order: a later rule sees what earlier ones settled.
-RULES: tuple[Rule, ...] = (
+RULES: tuple[Rule[Genome], ...] = (
     Rule(
         why="keys and values of double width leave the host no feed-forward at equal parameters",
         applies=lambda g: g.key_width is Width.double and g.value_width is Width.double,
@@ -163,23 +146,5 @@ RULES: tuple[Rule, ...] = (
 
 
 def canonical(genome: Genome) -> Genome:
-    """The valid, non-redundant design that stands for this one; every record has exactly one, and it is its own."""
-    for rule in RULES:
-        if rule.applies(genome):
-            genome = replace(genome, **dict[str, Any](rule.values))
-    return genome
-
-
-def dormant_fields(genome: Genome) -> frozenset[str]:
-    """Fields that do nothing in this (canonical) design."""
-    return frozenset(name for rule in RULES if rule.dormant and rule.applies(genome) for name in rule.values)
-
-
-def changes_between(old: Genome, new: Genome) -> tuple[str, ...]:
-    """What differs, as "field: old -> new"; fields that do nothing in the new design are left out."""
-    asleep = dormant_fields(new)
-    return tuple(
-        f"{name}: {text_of(getattr(old, name))} -> {text_of(getattr(new, name))}"
-        for name in DOMAINS
-        if name not in asleep and getattr(old, name) != getattr(new, name)
-    )
+    """The valid, non-redundant design that stands for this one."""
+    return canonical_by(RULES, genome)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from agents.grammar.canonical import TOKEN_DECAYS
-from agents.grammar.genome import (
+from agents.grammar.token_mixer.genome import (
     ConvOn,
     Decay,
     DecayForm,
@@ -22,6 +21,7 @@ from agents.grammar.genome import (
     Write,
     WriteGate,
 )
+from agents.grammar.token_mixer.rules import TOKEN_DECAYS
 
 _MEMORY_NAMES = {
     (Write.additive, Decay.none): "linear",

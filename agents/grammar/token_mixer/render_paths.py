@@ -5,9 +5,9 @@ Legend: P paths, L logits of the fusion gate; paths are [B, T, H, V], weights [B
 
 from __future__ import annotations
 
-from agents.grammar.canonical import TWO_STAGE
-from agents.grammar.genome import Floor, Fusion, Genome, Logits
-from agents.grammar.program import Program
+from agents.grammar.token_mixer.genome import Floor, Fusion, Genome, Logits
+from agents.grammar.token_mixer.program import Program
+from agents.grammar.token_mixer.rules import TWO_STAGE
 
 _FLOORS = {Floor.small: 0.02, Floor.large: 0.05}
 _LEARNED_FLOOR = 0.1  # of all paths together, at most
@@ -16,12 +16,19 @@ _LEARNED_FLOOR = 0.1  # of all paths together, at most
 def add_paths(genome: Genome, program: Program) -> None:
     """FIR and direct paths beside the memory, the gate, and the fused output `o`."""
     program.operators.add("fuse_paths")
-    for path, taps in (("short", genome.short_taps), ("long", genome.long_taps)):
-        if taps:
-            program.operators.add("causal_conv")
-            program.helpers.add("identity_filter")
-            program.init.append(f"self.{path}_fir = identity_filter(value_width, {taps})")
-            program.forward.append(f"{path} = causal_conv(v.flatten(2), self.{path}_fir).view_as(v)")
+    scales = {path: taps for path, taps in (("short", genome.short_taps), ("long", genome.long_taps)) if taps}
+    if scales:
+        program.helpers.add("identity_filter")
+        program.init += [f"self.{path}_fir = identity_filter(value_width, {taps})" for path, taps in scales.items()]
+    if len(scales) == 2:
+        program.operators.add("two_scale_fir")
+        program.forward += [
+            'short, long = keep(past, "values", two_scale_fir, v.flatten(2), self.short_fir, self.long_fir)',
+            "short, long = short.view_as(v), long.view_as(v)",
+        ]
+    for path in scales if len(scales) == 1 else ():
+        program.operators.add("causal_conv")
+        program.forward.append(f'{path} = keep(past, "values", causal_conv, v.flatten(2), self.{path}_fir).view_as(v)')
     if look_back := max(genome.short_taps, genome.long_taps):
         program.state.append(f"{look_back - 1} * self.num_heads * self.value_dim")
     names = {"direct": "v"}

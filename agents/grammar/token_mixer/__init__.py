@@ -1,0 +1,1 @@
+"""The grammar's linear-attention designs."""
