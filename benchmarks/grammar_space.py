@@ -21,12 +21,10 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from agents.grammar.canonical import changes_between
-from agents.grammar.describe import name_of
-from agents.grammar.genome import Genome
+from agents.grammar.estimate import estimate_space
 from agents.grammar.mutate import mutate, random_genome
-from agents.grammar.render import render
-from agents.grammar.space import estimate_space
+from agents.grammar.token_mixer.genome import Genome
+from agents.grammar.token_mixer.space import TOKEN_MIXERS
 from benchmarks.machine import RESULTS, write_result
 from cognition.novelty import SAME_BEHAVIOUR, nearest, same_behaviour
 from models.fingerprint import fingerprint
@@ -47,10 +45,10 @@ def silent_mutations(
     """Single mutations that leave behaviour as it was, as changes."""
     found: list[str] = []
     for genome, before in zip(genomes, prints, strict=False):
-        mutant = mutate(genome, rng)
-        after = fingerprint(builder_of(render(mutant)), HIDDEN_SIZE)
+        mutant = mutate(TOKEN_MIXERS, genome, rng)
+        after = fingerprint(builder_of(TOKEN_MIXERS.render(mutant)), HIDDEN_SIZE)
         if same_behaviour(nearest(after, {"parent": before})):
-            found.append("; ".join(changes_between(genome, mutant)))
+            found.append("; ".join(TOKEN_MIXERS.changes_between(genome, mutant)))
     return found
 
 
@@ -64,9 +62,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rng = np.random.default_rng(arguments.seed)
-    genomes = [random_genome(rng) for _ in range(arguments.samples)]
+    genomes = [random_genome(TOKEN_MIXERS, rng) for _ in range(arguments.samples)]
     started = time.perf_counter()
-    prints = [fingerprint(builder_of(render(genome)), HIDDEN_SIZE) for genome in genomes]
+    prints = [fingerprint(builder_of(TOKEN_MIXERS.render(genome)), HIDDEN_SIZE) for genome in genomes]
     silent = silent_mutations(genomes[: arguments.mutants], prints, rng)
     figures = {
         **asdict(estimate_space(prints, SAME_BEHAVIOUR)),
@@ -78,7 +76,7 @@ def main() -> None:
         "num_heads": NUM_HEADS,
         "seed": arguments.seed,
         "duration_s": round(time.perf_counter() - started, 1),
-        "examples": [name_of(genome) for genome in genomes[:5]],
+        "examples": [TOKEN_MIXERS.name_of(genome) for genome in genomes[:5]],
     }
     write_result("grammar_space", figures, arguments.results)
     print(json.dumps(figures, indent=1))

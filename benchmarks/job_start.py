@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.machine import write_result  # noqa: E402
 from models.data import DataSpec  # noqa: E402
 from models.scale import load_scale  # noqa: E402
-from models.slots import baseline_source  # noqa: E402
+from models.slots import published_source  # noqa: E402
 from models.trial import TrialJob  # noqa: E402
 
 NUM_JOBS = 20
@@ -34,10 +34,10 @@ from models.backbone import build, fit_ffn_width, reference_parameters
 from models.data import DataSpec, load_corpus, text_batches
 from models.loading import load_mixer
 from models.scale import load_scale
-from models.slots import baseline_source
+from models.slots import published_source
 from models.training import train
 stage = load_scale("tiny").stage("explore")
-mixer = load_mixer(baseline_source("token_mixer", "gated_delta_net"))
+mixer = load_mixer(published_source("token_mixer", "gated_delta_net"))
 width = fit_ffn_width(mixer, stage.size, reference_parameters(stage.size, "token_mixer"))
 model = build(mixer, stage.size, width, 0)
 tokens = load_corpus(DataSpec(source="stdlib", tokenizer="bytes", max_bytes=4_000_000, seed=0)).train
@@ -59,7 +59,7 @@ def engine_waits() -> list[float]:
         job = TrialJob(
             trial_id=f"job-{seed}",
             candidate_id=BASELINE,
-            source=baseline_source(SLOT, BASELINE),
+            source=published_source(SLOT, BASELINE),
             slot=SLOT,
             stage=STAGE,
             seed=seed,

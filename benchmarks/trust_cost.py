@@ -24,7 +24,7 @@ from models.sandbox.exam import ExamJob, examine
 from models.sandbox.parent import ForkServer
 from models.sandbox.settings import SandboxSettings
 from models.scale import CANARY, TEXT, Stage, load_scale
-from models.slots import SLOTS, baseline_source
+from models.slots import SLOTS, published_source
 from models.trial import TrialJob, TrialRun
 
 SLOT = "token_mixer"
@@ -98,9 +98,9 @@ def main() -> None:
     with SandboxSettings().fork_server(options.device) as server:
         server.start()
         layers = {layer.name: layer.in_force for layer in server.layers()}
-        trial_figures(baseline_source(SLOT, SLOTS[SLOT].reference), stage, server, options.device)  # reads the corpus
+        trial_figures(published_source(SLOT, SLOTS[SLOT].reference), stage, server, options.device)  # reads the corpus
         for name in SLOTS[SLOT].baselines:
-            source = baseline_source(SLOT, name)
+            source = published_source(SLOT, name)
             gate_s = statistics.median(examine(exam_job(source, stage), server).duration_s for _ in range(3))
             rows[name] = {"gate_s": round(gate_s, 2), **trial_figures(source, stage, server, options.device)}
         overruns = [overrun_s(stage, server) for _ in range(NUM_HANGS)]

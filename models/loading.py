@@ -17,9 +17,11 @@ from torch import Tensor, nn
 
 from models.entry import ENTRY
 from models.fla_standin.cache import Cache
+from models.slots import SLOTS
 
 CANDIDATE_FILE = "<candidate>"
 _MODULE_NAME = "candidate"
+_CHANNEL_ENTRIES = frozenset(slot.entry for slot in SLOTS.values() if slot.takes_width)
 _PACKAGE = "fla.layers"  # where relative imports start: fla's own layers live there
 
 # Under which names constructors in flash-linear-attention's style take what the host decides; the first found is used.
@@ -36,13 +38,13 @@ class LoadError(Exception):
 
 
 def load_mixer(source: str, entry: str = ENTRY) -> type[nn.Module]:
-    """Execute `source` and hand on its class `entry`, built as entry(hidden_size, num_heads, layer_idx=...).
+    """Execute `source` and hand on its class `entry`, built as its slot's contract says.
 
-    Classes in flash-linear-attention's style, whose forward takes `hidden_states`, are adapted by a subclass; parameter
-    names stay. The result's forward takes x_BTD (and passes on any keywords) and returns the first element of a tuple.
-    Its constructor passes hidden_size (or d_model), num_heads (or num_attention_heads, n_heads), layer_idx and head_dim
-    = hidden_size // num_heads by keyword, each where the class's constructor names it; everything else keeps its
-    default. Where forward takes `past_key_values` and `use_cache`, `step` decodes through them.
+    Token mixers in flash-linear-attention's style, whose forward takes `hidden_states`, are adapted by a subclass;
+    parameter names stay. The result's forward takes x_BTD (and passes on any keywords) and returns the first element of
+    a tuple. Its constructor passes hidden_size (or d_model), num_heads (or num_attention_heads, n_heads), layer_idx and
+    head_dim = hidden_size // num_heads by keyword, each where the class's constructor names it; everything else keeps
+    its default. Where forward takes `past_key_values` and `use_cache`, `step` decodes through them.
 
     Raises:
         LoadError: the source does not compile or run, has no nn.Module class of that name, or one that asks for
@@ -64,7 +66,7 @@ def load_mixer(source: str, entry: str = ENTRY) -> type[nn.Module]:
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise LoadError(f"{entry} is {found!r}; it has to be a subclass of torch.nn.Module")
     names = list(_parameters(found.forward))
-    return _adapted(found) if names[1:2] == ["hidden_states"] else found
+    return _adapted(found) if names[1:2] == ["hidden_states"] and entry not in _CHANNEL_ENTRIES else found
 
 
 def candidate_traceback(error: BaseException, max_frames: int = 6) -> str:

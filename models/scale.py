@@ -4,80 +4,74 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
+from models.mappings import as_mapping, require_keys, require_positive
+from models.probes import ProbeSpec, probe_from_mapping
+
 SCALE_FOLDER = Path(__file__).resolve().parents[1] / "conf" / "scale"
 SPLITS = ("validation", "heldout")
-PROBES = ("mqar",)
 TEXT, CANARY = "text", "canary"  # the tasks of every stage, beside its probes
 
-RecordT = TypeVar("RecordT", "ModelSize", "ProbeSpec", "CanarySpec", "Stage")
+PRECISIONS, SCHEDULES = ("float32", "bfloat16"), ("cosine", "wsd")
+
+RecordT = TypeVar("RecordT", "ModelSize", "Recipe", "CanarySpec", "Stage")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSize:
-    """The host model; `ffn_width` is the reference baseline's, every other mixer gets a matched one."""
+    """The host model; `ffn_width` is the reference baseline's, every other candidate gets a matched one."""
 
     num_layers: int
     hidden_size: int
     num_heads: int
     ffn_width: int
     vocab_size: int
+    softmax_every: int = 0  # every so many layers one mixes tokens by softmax attention; 0: none does
 
     def __post_init__(self) -> None:
-        _require_positive(self, "num_layers", "hidden_size", "num_heads", "ffn_width", "vocab_size")
+        require_positive(self, "num_layers", "hidden_size", "num_heads", "ffn_width", "vocab_size")
         if self.hidden_size % self.num_heads:
             raise ValueError(
                 f"size.hidden_size is {self.hidden_size}, not a multiple of num_heads {self.num_heads}: change either"
             )
         if self.ffn_width % 8:
             raise ValueError(f"size.ffn_width is {self.ffn_width}; widths go in steps of 8: round it")
+        if type(self.softmax_every) is not int or not 0 <= self.softmax_every <= self.num_layers:
+            raise ValueError(
+                f"size.softmax_every is {self.softmax_every!r}; use 1 to num_layers ({self.num_layers}), or 0 for none"
+            )
+
+    @property
+    def softmax_layers(self) -> tuple[int, ...]:
+        """Indices, from 0, of the layers that mix tokens by softmax attention: with 4, the 4th, the 8th, ..."""
+        every = self.softmax_every
+        return tuple(range(every - 1, self.num_layers, every)) if every else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeSpec:
-    """A synthetic task with a short training of its own; see models.probes for what the fields mean to each task."""
+class Recipe:
+    """How the steps of a training are computed; none of it changes what is trained on."""
 
-    name: str
-    num_pairs: int  # key-value pairs to remember in one sequence
-    num_keys: int  # alphabet of keys; as many values
-    length: int  # tokens in a sequence
-    steps: int
-    batch_size: int
-    learning_rate: float
-    eval_items: int  # sequences of the sealed evaluation
+    precision: str = "float32"  # "bfloat16": products under autocast; weights and optimiser stay in float32
+    schedule: str = "cosine"  # down to a tenth of the peak; "wsd" stays at the peak until the last fifth
+    compile: bool = False  # the text's training by torch.compile; eager where that fails, and on a CPU
+    micro_batch: int | None = None  # most sequences at once; null: the batch, halved until it fits into memory
 
     def __post_init__(self) -> None:
-        _require_positive(self, "num_pairs", "num_keys", "length", "steps", "batch_size", "learning_rate", "eval_items")
-        if self.name not in PROBES:
-            raise ValueError(f"probe {self.name!r} is not known; use one of {', '.join(PROBES)}")
-        if self.num_keys < self.num_pairs:
-            raise ValueError(
-                f"probe {self.name}: {self.num_pairs} pairs need as many different keys, num_keys is {self.num_keys}"
-            )
-        if self.length < 4 * self.num_pairs:
-            raise ValueError(
-                f"probe {self.name}: length is {self.length}; {self.num_pairs} pairs and their queries need "
-                f"{4 * self.num_pairs}: lengthen it or drop pairs"
-            )
-
-    @property
-    def vocab_size(self) -> int:
-        """Tokens that the task uses: a blank, the keys, the values."""
-        return 1 + 2 * self.num_keys
-
-    @property
-    def warmup_steps(self) -> int:
-        return max(1, self.steps // 10)
-
-    @property
-    def report_every(self) -> int:
-        return max(1, self.steps // 5)
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"recipe.precision is {self.precision!r}; use one of {', '.join(PRECISIONS)}")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"recipe.schedule is {self.schedule!r}; use one of {', '.join(SCHEDULES)}")
+        if not isinstance(self.compile, bool):
+            raise ValueError(f"recipe.compile is {self.compile!r}; use true or false")
+        if self.micro_batch is not None and (type(self.micro_batch) is not int or self.micro_batch < 1):
+            raise ValueError(f"recipe.micro_batch is {self.micro_batch!r}; use a whole number above 0, or null")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +86,7 @@ class CanarySpec:
     eval_windows: int
 
     def __post_init__(self) -> None:
-        _require_positive(self, "alphabet", "length", "steps", "batch_size", "learning_rate", "eval_windows")
+        require_positive(self, "alphabet", "length", "steps", "batch_size", "learning_rate", "eval_windows")
         if self.alphabet < 2 or self.eval_windows < 2 or self.length < 2:
             raise ValueError(
                 f"canary: alphabet {self.alphabet}, eval_windows {self.eval_windows}, length {self.length}; "
@@ -133,9 +127,10 @@ class Stage:
     probes: tuple[ProbeSpec, ...]
     canary: CanarySpec
     seeds: tuple[int, ...]
+    recipe: Recipe = field(default_factory=Recipe)
 
     def __post_init__(self) -> None:
-        _require_positive(
+        require_positive(
             self,
             *("batch_size", "length", "steps", "learning_rate", "report_every", "eval_windows", "audit_positions"),
             *("deadline_s", "expected_s"),
@@ -152,10 +147,12 @@ class Stage:
         if len(set(names)) != len(names):
             raise ValueError(f"stage {self.name}: probes are {names}; name each once")
         for probe in self.probes:
+            if probe.name in (TEXT, CANARY):
+                raise ValueError(f"stage {self.name}: a probe is named {probe.name!r}, as every stage's own: rename it")
             if probe.vocab_size > self.size.vocab_size:
                 raise ValueError(
                     f"stage {self.name}: probe {probe.name} uses {probe.vocab_size} tokens, the model has "
-                    f"{self.size.vocab_size}: lower num_keys"
+                    f"{self.size.vocab_size}: make {probe.task} smaller or raise size.vocab_size"
                 )
         if self.canary.alphabet > self.size.vocab_size:
             raise ValueError(
@@ -209,8 +206,8 @@ def scale_from_mapping(mapping: Mapping[str, Any]) -> Scale:
     Raises:
         ValueError: a key is missing or unknown, or a value fails its owner's check.
     """
-    _require_keys("scale", mapping, {"name", "stages"})
-    stages = tuple(_stage(name, entry) for name, entry in _as_mapping("scale.stages", mapping["stages"]).items())
+    require_keys("scale", mapping, {"name", "stages"})
+    stages = tuple(_stage(name, entry) for name, entry in as_mapping("scale.stages", mapping["stages"]).items())
     return Scale(name=str(mapping["name"]), stages=stages)
 
 
@@ -220,43 +217,25 @@ def load_scale(name: str) -> Scale:
     if not path.is_file():
         known = ", ".join(sorted(entry.stem for entry in SCALE_FOLDER.glob("*.yaml")))
         raise ValueError(f"no scale named {name!r} in {SCALE_FOLDER}; there are {known}")
-    return scale_from_mapping(_as_mapping(str(path), yaml.safe_load(path.read_text(encoding="utf-8"))))
+    return scale_from_mapping(as_mapping(str(path), yaml.safe_load(path.read_text(encoding="utf-8"))))
 
 
 def _stage(name: str, entry: Any) -> Stage:
     where = f"scale.stages.{name}"
-    values = dict(_as_mapping(where, entry))
-    probes = _as_mapping(f"{where}.probes", values.get("probes") or {})
+    values = dict(as_mapping(where, entry))
+    probes = as_mapping(f"{where}.probes", values.get("probes") or {})
     values["size"] = _record(ModelSize, f"{where}.size", values.get("size"))
     values["probes"] = tuple(
-        _record(ProbeSpec, f"{where}.probes.{probe}", probes[probe], name=str(probe)) for probe in probes
+        probe_from_mapping(f"{where}.probes.{probe}", str(probe), probes[probe]) for probe in probes
     )
     values["canary"] = _record(CanarySpec, f"{where}.canary", values.get("canary"))
     values["seeds"] = tuple(values.get("seeds") or ())
+    values["recipe"] = _record(Recipe, f"{where}.recipe", values.get("recipe") or {})
     return _record(Stage, where, values, name=str(name))
 
 
 def _record(kind: type[RecordT], where: str, entry: Any, **known: Any) -> RecordT:
-    values = {**_as_mapping(where, entry), **known}
-    _require_keys(where, values, {field.name for field in fields(kind)})
+    values = {**as_mapping(where, entry), **known}
+    optional = {field.name for field in fields(kind) if field.default is not MISSING}
+    require_keys(where, values, {field.name for field in fields(kind)} - optional, optional)
     return kind(**values)
-
-
-def _as_mapping(where: str, value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{where} is {value!r}; give a mapping of names to values")
-    return value
-
-
-def _require_keys(where: str, mapping: Mapping[str, Any], expected: set[str]) -> None:
-    if missing := expected - set(mapping):
-        raise ValueError(f"{where} lacks {', '.join(sorted(missing))}: add it")
-    if unknown := set(mapping) - expected:
-        raise ValueError(f"{where} has unknown {', '.join(sorted(unknown))}; it takes {', '.join(sorted(expected))}")
-
-
-def _require_positive(record: ModelSize | ProbeSpec | CanarySpec | Stage, *names: str) -> None:
-    for name in names:
-        value = getattr(record, name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise ValueError(f"{type(record).__name__}.{name} is {value!r}; give a number above 0")

@@ -1,7 +1,4 @@
-"""One training run: AdamW, linear warm-up, cosine decay, gradient clipping. Runs in a sandbox child.
-
-Shapes: B batch, T time, V vocabulary.
-"""
+"""One training run: AdamW, linear warm-up, a schedule, gradient clipping. Runs in a sandbox child."""
 
 from __future__ import annotations
 
@@ -11,15 +8,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from models.data import Batch
+from models.backbone import LanguageModel
+from models.batch import Batch
+from models.feeding import feed
+from models.micro_batches import MicroBatches
+from models.scale import Recipe
 
 _CLIP_NORM = 1.0
 _WEIGHT_DECAY = 0.1
 _BETAS = (0.9, 0.95)
 _FINAL_SHARE = 0.1  # of the peak learning rate, at the last step
+_STABLE_SHARE = 0.8  # of the steps, before "wsd" decays
 _DIVERGENCE_NATS = 2.0  # above the lowest point of the curve
 
 
@@ -44,7 +45,7 @@ class TrainingPoint:
 
 
 def train(
-    model: nn.Module,
+    model: LanguageModel,
     batches: Iterator[Batch],
     *,
     steps: int,
@@ -52,6 +53,7 @@ def train(
     warmup_steps: int,
     report_every: int,
     report: Callable[[TrainingPoint], None],
+    recipe: Recipe = Recipe(),  # noqa: B008 - frozen
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainingPoint:
     """Train in place and report every `report_every` steps and after the last; hand back the last point.
@@ -59,28 +61,26 @@ def train(
     Raises:
         NonFinite: seen at a point of the curve (so up to `report_every` steps late), or in the weights at the end.
         Diverged: a point lies 2 nats above the lowest one.
+        OutOfMemory: on a GPU that one sequence does not fit.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     device = parameters[0].device
     optimiser = torch.optim.AdamW(_groups(parameters), lr=learning_rate, betas=_BETAS, fused=True)
-    model.train()
+    micro_batches = MicroBatches(model.train(), recipe)
     begin = clock()
     summed = torch.zeros((), device=device)
     lowest, tokens, last = math.inf, 0, 0
     point: TrainingPoint | None = None
-    for step in range(1, steps + 1):
-        inputs, targets = next(batches)
-        rate = learning_rate * _schedule(step, steps, warmup_steps)
+    for step, fed in enumerate(feed(batches, steps, device), 1):
+        rate = learning_rate * _share_of_peak(recipe.schedule, step, steps, warmup_steps)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        logits_BTV = model(torch.from_numpy(inputs).to(device))
-        loss = F.cross_entropy(logits_BTV.flatten(0, 1).float(), torch.from_numpy(targets).to(device).flatten())
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = micro_batches.backward(fed.inputs_BT, fed.targets_BT, fed.num_counted)
         grad_norm = nn.utils.clip_grad_norm_(parameters, _CLIP_NORM)
         optimiser.step()
-        summed += loss.detach()
-        tokens += inputs.size
+        summed += loss
+        tokens += fed.inputs_BT.numel()
         if step % report_every and step != steps:
             continue
         point = TrainingPoint(
@@ -114,10 +114,18 @@ def _groups(parameters: list[nn.Parameter]) -> list[dict[str, object]]:
     ]
 
 
-def _schedule(step: int, steps: int, warmup_steps: int) -> float:
-    """Share of the peak rate at a step counted from 1: linear up, cosine down to a tenth."""
+def _share_of_peak(schedule: str, step: int, steps: int, warmup_steps: int) -> float:
+    """Of the learning rate, at a step counted from 1: linear up, then down to a tenth.
+
+    "cosine" falls from the warm-up on; "wsd" (warm-up, stable, decay: Hu et al. 2024, arXiv 2404.06395, section 4)
+    stays until the last fifth and falls linearly.
+    """
     if step <= warmup_steps:
         return step / warmup_steps
+    if schedule == "wsd":
+        stable = max(warmup_steps, round(_STABLE_SHARE * steps))
+        fallen = max(0, step - stable) / max(1, steps - stable)
+        return 1 - (1 - _FINAL_SHARE) * fallen
     progress = (step - warmup_steps) / max(1, steps - warmup_steps)
     return _FINAL_SHARE + (1 - _FINAL_SHARE) * 0.5 * (1 + math.cos(math.pi * progress))
 

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from cognition.records import FailureKind, Metric, Pace, Score, Trial, TrialStatus
 from models import canary, probes
 from models.anomalies import AnomalyLimits, anomaly, silence_s, unbelievable
-from models.data import Batch, DataSpec, load_corpus, windows
+from models.data import Batch, DataSpec, PackedTokens, Tokens, layout_of, load_corpus, windows
 from models.evaluator import TokenScores
 from models.sandbox import wire
 from models.sandbox.exam import ExamJob, examine, source_problem
@@ -184,7 +184,7 @@ class TrialRun:
             raise TrialError(FailureKind.leak, f"canary: {found}")
 
     def _train(self, tasks: Sequence[str]) -> Generator[Metric, None, None]:
-        job = self._job
+        job, tokens = self._job, load_corpus(self._job.data).train
         told: dict[str, Json] = {
             "source": job.source,
             "slot": job.slot,
@@ -192,10 +192,11 @@ class TrialRun:
             "seed": job.seed,
             "device": job.device,
             "tasks": [*tasks],
+            "text": layout_of(tokens),
         }
         with (
-            lent(load_corpus(job.data).train) as fd,
-            talking(lambda task, body: self._spawn(task, body, (fd,)), "train", told) as child,
+            _lent(tokens) as fds,
+            talking(lambda task, body: self._spawn(task, body, fds), "train", told) as child,
         ):
             target = expect(child, "prepared").integer("target_parameters", low=1)
             for task in tasks:
@@ -329,6 +330,17 @@ class TrialRun:
         )
 
 
+@contextmanager
+def _lent(tokens: Tokens) -> Iterator[tuple[int, ...]]:
+    """Descriptors of the training split alone: of its own shards, or of a copy in memory."""
+    if isinstance(tokens, PackedTokens):
+        with tokens.lent() as fds:
+            yield fds
+    else:
+        with lent(tokens) as fd:
+            yield (fd,)
+
+
 def _scores(stage: Stage, sealed: Sealed | None, sung: TokenScores | None) -> tuple[Score, ...]:
     """The sealed loss on text, each probe's accuracy with its chance, the canary's excess over ln V.
 
@@ -343,7 +355,7 @@ def _scores(stage: Stage, sealed: Sealed | None, sung: TokenScores | None) -> tu
             name=f"{spec.name}_accuracy",
             value=sealed.scores[spec.name].accuracy,
             stderr=sealed.scores[spec.name].accuracy_stderr,
-            chance=probes.chance(spec),
+            chance=spec.chance,
             num_items=sealed.scores[spec.name].num_items,
         )
         for spec in stage.probes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from models.data import DataSpec, in_memory, pack
 from orchestrator.config import compose, known_campaigns, settings_from
 from orchestrator.errors import UsageError
 
@@ -14,7 +15,7 @@ Runs a campaign of architecture research to its end; the same command goes on af
 
 campaigns   {campaigns}
 groups      scale=auto|cpu|tiny  arms=auto|grammar|random  selection=two_tier|mad_sigmoid|uniform
-            data=stdlib|folder  cluster=auto|local  tracking=auto|offline|online|none
+            data=stdlib|folder|fineweb_edu  cluster=auto|local  tracking=auto|offline|online|none
 often used  budget.candidates=48     more candidates (on a finished campaign: goes on)
             run.name=NAME            another folder under runs/
             run.fresh=true           another campaign beside an existing one
@@ -45,6 +46,7 @@ def main(arguments: list[str]) -> int:
         if show:
             return _show(values)
         settings = settings_from(values)
+        _pack(settings.data)
         from orchestrator.campaign import Campaign
         from orchestrator.terminal import Terminal
 
@@ -63,6 +65,16 @@ def _takes_cfg(arguments: list[str]) -> bool:
         raise UsageError("--cfg takes one value, job: --cfg job")
     del arguments[place : place + 2]
     return True
+
+
+def _pack(data: DataSpec) -> None:
+    """Have a large corpus packed before anything else, and show how far it is: it may take minutes, once."""
+    if in_memory(data):
+        return
+    try:
+        pack(data, tell=lambda line: print(line, file=sys.stderr, flush=True))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _show(values: dict[str, object]) -> int:

@@ -184,6 +184,12 @@ class Settings:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}: use 0 or more")
+        for stage in self.scale.stages:
+            if not SLOTS[self.campaign.slot].candidate_layers(stage.size):
+                raise ValueError(
+                    f"scale.stages.{stage.name}.size.softmax_every is {stage.size.softmax_every}: no layer is left to "
+                    f"the candidates of slot {self.campaign.slot}; use 2 or more, or 0 for none"
+                )
         if self.deterministic and self.flow.look_ahead is None:
             raise ValueError("deterministic is true and flow.look_ahead is null: deterministic mode needs a number")
 

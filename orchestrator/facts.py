@@ -29,7 +29,7 @@ def facts_of(settings: Settings, corpus_digest: str) -> dict[str, Any]:
         "versions": {name: _version(name) for name in _PACKAGES},
         "git_revision": _git_revision(),
         "code_digest": _code_digest(),
-        "data": {"source": settings.data.source, "digest": corpus_digest},
+        "data": {"source": settings.data.source, "tokenizer": settings.data.tokenizer, "digest": corpus_digest},
     }
 
 

@@ -7,35 +7,33 @@ from pathlib import Path
 
 from cognition.records import Candidate, candidate_id_of
 from models.entry import read_source, with_entry
-from models.slots import Slot, baseline_source, slot_named
+from models.slots import Slot, published_source, slot_named
 from orchestrator.errors import UsageError
 
-BASELINES = "baselines"
+BASELINES, DISCOVERIES = "baselines", "discoveries"
 BASELINE_ARM = "baseline"
 FOUNDER_ARM = "founder"
 
 
 def founder_names(slot: Slot, founders: Sequence[str]) -> tuple[str, ...]:
-    """Names and files, the reference baseline first; `baselines` and folders opened up, each founder once.
+    """Names and files, groups and folders opened up, each founder once.
+
+    The reference baseline comes first, whether named or not: every score is relative to it.
 
     A file may name its class behind a colon: `mixer.py:GatedThing`. A folder stands for its Python files by name.
 
     Raises:
-        ValueError: something that is neither a baseline nor a Python file or a folder with some; or no reference.
+        ValueError: something that is neither published nor a Python file or a folder with some.
     """
+    groups = {BASELINES: slot.baselines, DISCOVERIES: slot.discoveries}
     names: list[str] = []
     for founder in founders:
-        if founder == BASELINES:
-            names += slot.baselines
-        elif founder in slot.baselines:
+        if founder in groups:
+            names += groups[founder]
+        elif founder in _candidates(slot):
             names.append(founder)
         else:
             names += _files(founder, slot)
-    if slot.reference not in names:
-        raise ValueError(
-            f"campaign.founders is {list(founders)}: the reference baseline {slot.reference!r} has to be among them "
-            "(or 'baselines'), every score is relative to it"
-        )
     return tuple(dict.fromkeys([slot.reference, *names]))
 
 
@@ -47,7 +45,9 @@ def founder(slot_name: str, name: str, number: int, attempt: int) -> Candidate:
     """
     slot = slot_named(slot_name)
     if name in slot.baselines:
-        source, arm, motivation, shown = baseline_source(slot_name, name), BASELINE_ARM, "baseline", name
+        source, arm, motivation, shown = published_source(slot_name, name), BASELINE_ARM, "baseline", name
+    elif name in slot.discoveries:
+        source, arm, motivation, shown = published_source(slot_name, name), FOUNDER_ARM, "published discovery", name
     else:
         path, entry = _split(name)
         source, arm, motivation, shown = _read(path, entry, slot.entry), FOUNDER_ARM, f"founder from {path}", path.stem
@@ -63,6 +63,11 @@ def founder(slot_name: str, name: str, number: int, attempt: int) -> Candidate:
     )
 
 
+def _candidates(slot: Slot) -> tuple[str, ...]:
+    """What can start a population by its name."""
+    return (*slot.baselines, *slot.discoveries)
+
+
 def _files(founder: str, slot: Slot) -> list[str]:
     path, entry = _split(founder)
     if path.is_dir() and entry is None:
@@ -73,8 +78,8 @@ def _files(founder: str, slot: Slot) -> list[str]:
     if path.is_file() and path.suffix == ".py":
         return [founder]
     raise ValueError(
-        f"campaign.founders has {founder!r}: no baseline ({', '.join((BASELINES, *slot.baselines))}), and no Python "
-        "file or folder of them; paths are read from where the command runs"
+        f"campaign.founders has {founder!r}: no name ({', '.join((BASELINES, DISCOVERIES, *_candidates(slot)))}), and "
+        "no Python file or folder of them; paths are read from where the command runs"
     )
 
 

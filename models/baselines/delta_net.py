@@ -12,9 +12,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from kernels.dispatch import causal_conv, delta_rule
+from kernels.dispatch import causal_conv, delta_rule, with_state
 
 TAPS = 4
+
+State = tuple[torch.Tensor, ...]  # of the three convolutions, of the memory
 
 
 class ShortConvolution(nn.Module):
@@ -26,6 +28,10 @@ class ShortConvolution(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.silu(causal_conv(x, self.weight))
+
+    def continued(self, x: torch.Tensor, state: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        out, state = with_state(causal_conv, x, self.weight, state=state)
+        return F.silu(out), state
 
 
 class TokenMixer(nn.Module):
@@ -46,13 +52,27 @@ class TokenMixer(nn.Module):
         self.o_proj = nn.Linear(hidden_size, hidden_size, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        heads = (*x.shape[:2], self.num_heads, self.head_dim)
-        q = F.normalize(self.q_conv(self.q_proj(x)).view(heads), dim=-1, eps=1e-6)
-        k = F.normalize(self.k_conv(self.k_proj(x)).view(heads), dim=-1, eps=1e-6)
-        v = self.v_conv(self.v_proj(x)).view(heads)
-        beta = torch.sigmoid(self.b_proj(x))
-        o = self.o_norm(delta_rule(q, k, v, beta))
-        out: torch.Tensor = self.o_proj(o.flatten(2))
+        q, k, v = self.q_conv(self.q_proj(x)), self.k_conv(self.k_proj(x)), self.v_conv(self.v_proj(x))
+        return self._out(delta_rule(*self._heads(q, k, v), torch.sigmoid(self.b_proj(x))))
+
+    def step(self, x: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
+        q_past, k_past, v_past, memory = state or (None, None, None, None)
+        x = x.unsqueeze(1)
+        q, q_past = self.q_conv.continued(self.q_proj(x), q_past)
+        k, k_past = self.k_conv.continued(self.k_proj(x), k_past)
+        v, v_past = self.v_conv.continued(self.v_proj(x), v_past)
+        o, memory = with_state(delta_rule, *self._heads(q, k, v), torch.sigmoid(self.b_proj(x)), state=memory)
+        return self._out(o).squeeze(1), (q_past, k_past, v_past, memory)
+
+    def _heads(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        heads = (*q.shape[:2], self.num_heads, self.head_dim)
+        q, k = F.normalize(q.view(heads), dim=-1, eps=1e-6), F.normalize(k.view(heads), dim=-1, eps=1e-6)
+        return q, k, v.view(heads)
+
+    def _out(self, o: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.o_proj(self.o_norm(o).flatten(2))
         return out
 
     def state_bytes(self) -> int:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from kernels.dispatch import linear_attn
+from kernels.dispatch import linear_attn, with_state
 
 
 class TokenMixer(nn.Module):
@@ -27,13 +27,19 @@ class TokenMixer(nn.Module):
         self.o_proj = nn.Linear(hidden_size, hidden_size, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        o = linear_attn(*self._heads(x), normalize=True)
+        out: torch.Tensor = self.o_proj(o.flatten(2))
+        return out
+
+    def step(self, x: torch.Tensor, state: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        o, state = with_state(linear_attn, *self._heads(x.unsqueeze(1)), normalize=True, state=state)
+        return self.o_proj(o.flatten(1)), state
+
+    def _heads(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         heads = (*x.shape[:2], self.num_heads, self.head_dim)
         q = F.elu(self.q_proj(x)).view(heads) + 1
         k = F.elu(self.k_proj(x)).view(heads) + 1
-        v = self.v_proj(x).view(heads)
-        o = linear_attn(q, k, v, normalize=True)
-        out: torch.Tensor = self.o_proj(o.flatten(2))
-        return out
+        return q, k, self.v_proj(x).view(heads)
 
     def state_bytes(self) -> int:
         return 4 * self.num_heads * self.head_dim * (self.head_dim + 1)

@@ -19,15 +19,10 @@ from models.sandbox.parent import Child, ForkServer, SandboxError
 from models.sandbox.sealed import TrialError, expect, talking
 from models.sandbox.wire import Json, Message
 from models.scale import ModelSize
-from models.slots import slot_named
+from models.slots import Slot, slot_named
 
 MAX_SOURCE_BYTES = 256 << 10
 _MAX_PROPERTIES = 100
-_ALWAYS = (
-    *("contract", "shape", "dtype", "finite", "gradients", "causality", "batch_independence", "prefix_consistency"),
-    *("cost", "determinism", "state"),
-)
-_WHERE_OFFERED = ("decode",)
 _MAX_FINGERPRINT = 1_024
 
 
@@ -99,7 +94,7 @@ def examine(job: ExamJob, server: ForkServer) -> Report:
     }
     try:
         with talking(spawn, "examine", told) as child:
-            found = _findings(expect(child, "examined"))
+            found = _findings(expect(child, "examined"), slot_named(job.slot))
         if read is not None:
             found = replace(found, properties=(read, *found.properties))
     except TrialError as error:
@@ -131,16 +126,17 @@ class _Findings:
     state_bytes: int | None = None
 
 
-def _findings(message: Message) -> _Findings:
+def _findings(message: Message, slot: Slot) -> _Findings:
     """What the child found, checked for type and size. Raises wire.MalformedError."""
     rows, fingerprint = message.rows("properties"), message.reals("fingerprint")
     if not 0 < len(rows) <= _MAX_PROPERTIES or len(fingerprint) > _MAX_FINGERPRINT:
         raise wire.MalformedError(f"{len(rows)} properties and a fingerprint of {len(fingerprint)} numbers")
     properties = tuple(_property(Message(kind="property", body=row)) for row in rows)
     names = [item.name for item in properties]
-    if len(set(names)) != len(names) or not set(names) <= {*_ALWAYS, *_WHERE_OFFERED}:
-        raise wire.MalformedError(f"properties {', '.join(names)[:200]}, expected each of {', '.join(_ALWAYS)} once")
-    if all(item.passed for item in properties) and not set(_ALWAYS) <= set(names):
+    if len(set(names)) != len(names) or not set(names) <= {*slot.properties, *slot.offered}:
+        expected = ", ".join(slot.properties)
+        raise wire.MalformedError(f"properties {', '.join(names)[:200]}, expected each of {expected} once")
+    if all(item.passed for item in properties) and not set(slot.properties) <= set(names):
         raise wire.MalformedError("a report that passed without every property")
     return _Findings(
         properties=properties,

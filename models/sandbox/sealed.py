@@ -33,7 +33,11 @@ from models.scale import ModelSize
 Spawn = Callable[[str, Mapping[str, Json]], AbstractContextManager[Child]]
 
 _TOKENS_PER_REQUEST = 4_096
-_CHILD_FAILURES = {"nonfinite": FailureKind.nonfinite, "diverged": FailureKind.diverged}
+_CHILD_FAILURES = {
+    "nonfinite": FailureKind.nonfinite,
+    "diverged": FailureKind.diverged,
+    "memory": FailureKind.memory,
+}
 _PARAMETER_BYTES = 4
 _HEAD = "head.weight"
 _EMBEDDING = "embedding.weight"

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import importlib
 import math
-import mmap
 import random
 import resource
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import einops  # noqa: F401  preloaded for candidates
@@ -31,17 +31,20 @@ from models.backbone import (
     LanguageModel,
     build,
     fit_ffn_width,
+    host_mixer,
+    host_mixer_names,
     non_embedding_parameters,
     reference_parameters,
 )
-from models.data import Batch, text_batches
+from models.data import Batch, handed_tokens, text_batches
 from models.fla_standin.compiling import skip_compilation
 from models.loading import LoadError, load_mixer
+from models.micro_batches import OutOfMemory
 from models.policy.tables import MODULES
 from models.sandbox.child import Channel, Task, TaskError
 from models.sandbox.wire import Array, Json, Message
-from models.scale import CanarySpec, ModelSize, ProbeSpec, Stage
-from models.slots import SLOTS, baseline_source, slot_named
+from models.scale import TEXT, CanarySpec, ModelSize, Recipe, Stage
+from models.slots import SLOTS, published_source, slot_named
 
 # What torch loads on first use: _dynamo with an optimiser, the others with a step, a printed tensor, and an import.
 _LAZY_MODULES = (
@@ -68,7 +71,10 @@ def warm_up(device: str = "cpu") -> None:
         with suppress(ImportError):  # private rooms that other releases of torch may not have, triton
             importlib.import_module(name)
     for slot in SLOTS.values():
-        baseline_source(slot.name, slot.reference)
+        published_source(slot.name, slot.reference)
+    for name in host_mixer_names():
+        with suppress(ImportError):  # a host that needs it says so itself
+            host_mixer(name)
     fla_standin.install(device)
     if device == "cpu":
         skip_compilation()
@@ -113,9 +119,9 @@ def examine(channel: Channel) -> None:
 def train(channel: Channel) -> None:
     """Train the tasks that the parent names, in their order, every time from fresh weights.
 
-    start {source, slot, stage, seed, device, tasks} -> prepared {target_parameters}, before candidate code runs; then
-    for each task begun {task}, point {task, step, loss, ...} ..., weights {task, ffn_width} + arrays. The text's tokens
-    are in the first handed file.
+    start {source, slot, stage, seed, device, tasks, text} -> prepared {target_parameters}, before candidate code runs;
+    then for each task begun {task}, point {task, step, loss, ...} ..., weights {task, ffn_width} + arrays. The tokens
+    of the training split are in the handed files, as `text` tells (models.data.layout_of).
     """
     start = channel.receive()
     stage, seed, slot = stage_of(start.table("stage")), start.integer("seed"), slot_named(start.text("slot"))
@@ -123,14 +129,14 @@ def train(channel: Channel) -> None:
     channel.send("prepared", {"target_parameters": target_parameters})
     mixer_class = _load(_source(start), slot.entry)
     try:
-        ffn_width = fit_ffn_width(mixer_class, stage.size, target_parameters)
+        ffn_width = fit_ffn_width(mixer_class, stage.size, target_parameters, slot.name)
     except CannotFit as error:
         raise TaskError("error", str(error)) from error
     for name in start.texts("tasks"):
         _seed(seed)
-        model = build(mixer_class, stage.size, ffn_width, seed).to(start.text("device"))
+        model = build(mixer_class, stage.size, ffn_width, seed, slot.name).to(start.text("device"))
         channel.send("begun", {"task": name})
-        _train_one(channel, model, stage, name, _batches(channel, stage, name, seed))
+        _train_one(channel, model, stage, name, _batches(channel, start.table("text"), stage, name, seed))
         channel.send("weights", {"task": name, "ffn_width": ffn_width}, _arrays_of(model))
 
 
@@ -148,7 +154,7 @@ def hidden_states(channel: Channel) -> None:
     while True:
         request = channel.receive()
         if request.kind == "model":
-            model = build(mixer_class, size, start.integer("ffn_width"), seed)
+            model = build(mixer_class, size, start.integer("ffn_width"), seed, slot.name)
             model.load_state_dict(
                 {name: torch.from_numpy(array) for name, array in request.arrays.items()}, strict=True
             )
@@ -213,8 +219,9 @@ def stage_of(table: Mapping[str, Any]) -> Stage:
         **{
             **table,
             "size": size_of(table["size"]),
-            "probes": tuple(ProbeSpec(**probe) for probe in table["probes"]),
+            "probes": tuple(probes.probe_of(probe) for probe in table["probes"]),
             "canary": CanarySpec(**table["canary"]),
+            "recipe": Recipe(**table["recipe"]),
             "seeds": tuple(table["seeds"]),
         }
     )
@@ -244,14 +251,13 @@ def _seed(seed: int) -> None:
     np.random.seed(seed % (1 << 32))
 
 
-def _batches(channel: Channel, stage: Stage, task: str, seed: int) -> Iterator[Batch]:
+def _batches(channel: Channel, text: Mapping[str, Json], stage: Stage, task: str, seed: int) -> Iterator[Batch]:
     plan = stage.plan(task)
-    if isinstance(plan, ProbeSpec):
+    if isinstance(plan, probes.ProbeSpec):
         return probes.batches(plan, seed)
     if isinstance(plan, CanarySpec):
         return canary.batches(plan, seed)
-    mapped = mmap.mmap(channel.handed_fds[0], 0, prot=mmap.PROT_READ)
-    return text_batches(np.frombuffer(mapped, dtype=np.uint8), stage.batch_size, stage.length, seed)
+    return text_batches(handed_tokens(channel.handed_fds, text), stage.batch_size, stage.length, seed)
 
 
 def _train_one(channel: Channel, model: LanguageModel, stage: Stage, task: str, batches: Iterator[Batch]) -> None:
@@ -279,9 +285,12 @@ def _train_one(channel: Channel, model: LanguageModel, stage: Stage, task: str, 
             warmup_steps=plan.warmup_steps,
             report_every=plan.report_every,
             report=report,
+            recipe=stage.recipe if task == TEXT else replace(stage.recipe, compile=False),
         )
     except training.NonFinite as error:
         raise TaskError("nonfinite", f"{task}: {error}") from error
+    except OutOfMemory as error:
+        raise TaskError("memory", f"{task}: {error}") from error
     except training.Diverged as error:
         raise TaskError("diverged", f"{task}: {error}") from error
 

@@ -54,7 +54,8 @@ class Watch:
         self._limits = limits
         self._forked_bytes = forked_bytes
         handed = [os.fstat(fd) for fd in handed_fds]
-        self._handed_bytes = sum(found.st_size for found in handed)
+        # Pages of a file on disk are not counted as shared memory: no allowance for those.
+        self._handed_bytes = sum(found.st_size for found in handed if _is_memory(found))
         self._known = {(found.st_dev, found.st_ino) for found in (*handed, os.fstat(log_fd))}
 
     def excess(self) -> Excess | None:
@@ -162,6 +163,19 @@ def cut_log(fd: int) -> None:
         os.ftruncate(fd, 0)
         with suppress(OSError):  # a full disk
             os.write(fd, tail)
+
+
+def _is_memory(found: os.stat_result) -> bool:
+    """Whether a file's pages count as shared memory: it never had a name on disk, or lies on a tmpfs."""
+    if found.st_nlink == 0:
+        return True
+    number = f"{os.major(found.st_dev)}:{os.minor(found.st_dev)}"
+    with suppress(OSError):
+        for line in Path("/proc/self/mountinfo").read_text(errors="replace").splitlines():
+            mount, _, kind = line.partition(" - ")
+            if mount.split()[2] == number:
+                return kind.startswith("tmpfs ")
+    return False
 
 
 def _living(pid: int) -> str:

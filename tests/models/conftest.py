@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.backbone import build, non_embedding_parameters
+from models.backbone import build, non_embedding_parameters, reference_parameters
 from models.loading import load_mixer
 from models.properties import Examination, examine
 from models.scale import ModelSize
@@ -38,6 +38,29 @@ class TokenMixer(nn.Module):
 '''
 
 
+CHANNEL_TOY = '''
+import torch
+from torch import nn
+import torch.nn.functional as F
+
+
+class ChannelMixer(nn.Module):
+    """A gated layer with a norm, a gain and shifts."""
+
+    def __init__(self, hidden_size, width, layer_idx=0, **kwargs):
+        super().__init__()
+        self.up = nn.Linear(hidden_size, width)
+        self.gate = nn.Linear(hidden_size, width, bias=False)
+        self.norm = nn.RMSNorm(width)
+        self.down = nn.Linear(width, hidden_size, bias=False)
+        self.gain = nn.Parameter(torch.zeros(hidden_size))
+
+    def forward(self, x):
+        h = self.norm(self.up(x) * F.silu(self.gate(x)))
+        return self.gain * x + self.down(h)
+'''
+
+
 def swapped(old: str, new: str) -> str:
     """The toy's source with one piece replaced; the piece has to be there."""
     assert old in TOY
@@ -61,6 +84,14 @@ def gate(source: str, size: ModelSize, *, thorough: bool = False) -> Examination
     """The examination of a mixer against the toy's own budget."""
     target = non_embedding_parameters(build(load_mixer(TOY), size, size.ffn_width, seed=0).state_dict())
     return examine(source, "token_mixer", size, target, length=64, thorough=thorough)
+
+
+def channel_gate(old: str, new: str, size: ModelSize, *, thorough: bool = False) -> Examination:
+    """The examination of the channel toy, one piece replaced, against the slot's own budget."""
+    assert old in CHANNEL_TOY
+    target = reference_parameters(size, "channel_mixer")
+    source = CHANNEL_TOY.replace(old, new)
+    return examine(source, "channel_mixer", size, target, length=64, thorough=thorough)
 
 
 def failures(examination: Examination) -> dict[str, str]:

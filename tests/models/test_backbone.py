@@ -8,7 +8,7 @@ import torch
 from models.backbone import CannotFit, build, fit_ffn_width, non_embedding_parameters, reference_parameters
 from models.loading import load_mixer
 from models.scale import ModelSize
-from models.slots import SLOTS, baseline_source
+from models.slots import SLOTS, published_source
 
 from .conftest import TOY, swapped
 
@@ -80,5 +80,5 @@ def test_a_mixer_beyond_the_floor_is_refused_with_the_figure(size: ModelSize):
 @pytest.mark.parametrize("name", SLOTS["token_mixer"].baselines)
 def test_every_baseline_fits_the_reference_budget(size: ModelSize, name: str):
     target = reference_parameters(size, "token_mixer")
-    width = fit_ffn_width(load_mixer(baseline_source("token_mixer", name)), size, target)
+    width = fit_ffn_width(load_mixer(published_source("token_mixer", name)), size, target)
     assert (width == size.ffn_width) or name != SLOTS["token_mixer"].reference

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from models.slots import baseline_source
+from models.slots import SLOTS, published_source
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = (
@@ -47,7 +47,7 @@ def check(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def honest(tmp_path: Path) -> Path:
-    (tmp_path / "honest.py").write_text(baseline_source("token_mixer", "linear_attention"))
+    (tmp_path / "honest.py").write_text(published_source("token_mixer", "linear_attention"))
     return tmp_path / "honest.py"
 
 
@@ -62,6 +62,14 @@ def test_an_honest_file_passes_and_json_holds_every_property(honest: Path) -> No
     for item in found["properties"]:
         assert set(item) == {"name", "passed", "figure", "limit", "detail"}
         assert item["passed"] is True
+
+
+def test_a_file_for_another_slot_meets_that_slots_properties(tmp_path: Path) -> None:
+    (tmp_path / "glu.py").write_text(published_source("channel_mixer", "geglu"))
+    done = check("glu.py", "--slot", "channel_mixer", "--format", "json", "--scale", "tiny", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    names = [item["name"] for item in json.loads(done.stdout)["properties"]]
+    assert names == ["policy", *SLOTS["channel_mixer"].properties]
 
 
 def test_a_leak_is_refused_with_its_figure(tmp_path: Path) -> None:
@@ -95,7 +103,7 @@ def test_the_table_shows_what_failed_and_candidates_cannot_drive_the_terminal(tm
     (tmp_path / "paints.py").write_text("raise RuntimeError('\\x1b[31mred\\x07')\nclass TokenMixer: pass\n")
     done = check("paints.py", "--no-policy", "--scale", "tiny", folder=tmp_path)
     assert done.returncode == 1
-    assert "contract            REFUSED" in done.stdout
+    assert "contract              REFUSED" in done.stdout
     assert "red" in done.stdout
     assert "\x1b" not in done.stdout + done.stderr
     assert done.stdout.splitlines()[-1].startswith("refused in ")

@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from models.backbone import build
-from models.cost import count, decode_state_bytes, exponent, flops_per_token, tensor_bytes
+from models.cost import count, count_flops, decode_state_bytes, exponent, flops_per_token, tensor_bytes
 from models.loading import load_mixer
 from models.scale import ModelSize
 
@@ -127,3 +128,11 @@ def test_odd_state_bytes_are_refused(answer: object):
     mixer.state_bytes = lambda: answer
     with pytest.raises(ValueError, match="state_bytes"):
         decode_state_bytes(mixer)
+
+
+def test_attention_counts_on_a_cpu_as_well():
+    q, k, v = (torch.randn(2, 3, length, width) for length, width in ((10, 4), (20, 4), (20, 6)))
+    pairs = 2 * 3 * 10 * 20
+    for grad in (False, True):
+        q.requires_grad_(grad)
+        assert count_flops(lambda: F.scaled_dot_product_attention(q, k, v)) == 2 * pairs * (4 + 6)

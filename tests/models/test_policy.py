@@ -10,13 +10,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.grammar.known import BASELINE_GENOMES, KNOWN_GENOMES
 from agents.grammar.mutate import crossover, mutate, random_genome
-from agents.grammar.render import render
+from agents.grammar.token_mixer.known import BASELINE_GENOMES, KNOWN_GENOMES
+from agents.grammar.token_mixer.render import render
+from agents.grammar.token_mixer.space import TOKEN_MIXERS
 from models.policy import MAX_SOURCE_BYTES, check, violations
 from models.policy.rules import refused_import, refused_member
 from models.policy.tables import MODULES
-from models.slots import SLOTS, baseline_source
+from models.slots import SLOTS, published_source
 
 HEAD = """
 import math, warnings, typing, functools, operator
@@ -313,20 +314,20 @@ def test_what_honest_modules_write_is_accepted(text: str) -> None:
     assert violations(source) == ()
 
 
-@pytest.mark.parametrize("name", [name for slot in SLOTS.values() for name in slot.baselines])
-def test_baselines_pass(name: str) -> None:
-    assert violations(baseline_source("token_mixer", name)) == ()
+@pytest.mark.parametrize(("slot", "name"), [(slot.name, name) for slot in SLOTS.values() for name in slot.baselines])
+def test_baselines_pass(slot: str, name: str) -> None:
+    assert violations(published_source(slot, name)) == ()
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.integers(0, 2**32 - 1))
 def test_whatever_the_grammar_writes_passes(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    genome = random_genome(rng)
+    genome = random_genome(TOKEN_MIXERS, rng)
     if seed % 3 == 1:
-        genome = mutate(genome, rng, num_changes=2)
+        genome = mutate(TOKEN_MIXERS, genome, rng, num_changes=2)
     elif seed % 3 == 2:
-        genome = crossover(genome, random_genome(rng), rng)
+        genome = crossover(TOKEN_MIXERS, genome, random_genome(TOKEN_MIXERS, rng), rng)
     assert violations(render(genome)) == ()
 
 
@@ -441,7 +442,7 @@ def test_deep_text_is_judged_alike_however_deep_the_caller_stands() -> None:
 
 def test_a_module_of_400_lines_takes_less_than_a_blink() -> None:
     rng = np.random.default_rng(0)
-    source = "\n".join(render(random_genome(rng)) for _ in range(5))
+    source = "\n".join(render(random_genome(TOKEN_MIXERS, rng)) for _ in range(5))
     assert source.count("\n") > 400
     began = time.perf_counter()
     assert violations(source) == violations(source)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from models.scale import SCALE_FOLDER, ModelSize, ProbeSpec, Scale, load_scale, scale_from_mapping
+from models.scale import SCALE_FOLDER, ModelSize, Scale, load_scale, scale_from_mapping
 
 
 def mapping(name: str = "tiny") -> dict[str, Any]:
@@ -61,8 +61,9 @@ def test_stages_of_one_name_are_refused():
         (("size", "ffn_width"), 161, "steps of 8"),
         (("size", "depth"), 3, "unknown depth"),
         (("probes", "mqar", "length"), 7, "length is 7"),
-        (("probes", "mqar", "num_keys"), 200, "lower num_keys"),
-        (("probes",), {"recall": {}}, "lacks"),
+        (("probes", "mqar", "num_keys"), 200, "uses 401 tokens, the model has 256: make .* smaller"),
+        (("probes",), {"recall": {}}, r"stages.explore.probes.recall lacks task"),
+        (("probes", "mqar", "task"), "copying", "task 'copying' is not known"),
     ],
 )
 def test_bad_values_are_refused_with_the_value(path: tuple[str, ...], value: Any, message: str):
@@ -73,6 +74,28 @@ def test_bad_values_are_refused_with_the_value(path: tuple[str, ...], value: Any
     target[path[-1]] = value
     with pytest.raises(ValueError, match=message):
         scale_from_mapping(values)
+
+
+def test_softmax_layers_are_counted_from_the_bottom():
+    def layers(num_layers: int, every: int) -> tuple[int, ...]:
+        return dataclasses.replace(
+            load_scale("cpu").stage("explore").size, num_layers=num_layers, softmax_every=every
+        ).softmax_layers
+
+    assert layers(8, 4) == (3, 7)
+    assert layers(9, 4) == (3, 7)
+    assert layers(3, 1) == (0, 1, 2)
+    assert layers(8, 0) == ()
+    for every in (9, -1, True, "4"):
+        with pytest.raises(ValueError, match="softmax_every is"):
+            layers(8, every)
+
+
+def test_a_scale_need_not_mention_softmax_layers():
+    values = mapping()
+    assert scale_from_mapping(values).stage("verify").size.softmax_every == 0
+    values["stages"]["verify"]["size"]["softmax_every"] = 2
+    assert scale_from_mapping(values).stage("verify").size.softmax_layers == (1,)
 
 
 def test_missing_key_is_named():
@@ -87,18 +110,22 @@ def test_unknown_stage_names_those_that_exist():
         load_scale("tiny").stage("final")
 
 
-def test_unknown_probe_is_refused():
-    with pytest.raises(ValueError, match="'copying'"):
-        ProbeSpec(
-            name="copying",
-            num_pairs=2,
-            num_keys=4,
-            length=16,
-            steps=1,
-            batch_size=1,
-            learning_rate=1e-3,
-            eval_items=1,
-        )
+@pytest.mark.parametrize("name", ["text", "canary"])
+def test_a_probe_cannot_take_the_name_of_a_task_that_every_stage_has(name: str):
+    values = mapping()
+    probes = values["stages"]["explore"]["probes"]
+    probes[name] = probes.pop("mqar")
+    with pytest.raises(ValueError, match=f"a probe is named '{name}'"):
+        scale_from_mapping(values)
+
+
+def test_one_task_at_several_loads_is_several_probes():
+    values = mapping()
+    probes = values["stages"]["explore"]["probes"]
+    probes["heavy"] = {**probes["mqar"], "num_pairs": 4}
+    stage = scale_from_mapping(values).stage("explore")
+    assert [(probe.name, probe.chance) for probe in stage.probes] == [("mqar", 0.5), ("heavy", 0.25)]
+    assert stage.plan("heavy") is stage.probes[1]
 
 
 def test_model_size_is_frozen():

@@ -10,7 +10,7 @@ import torch
 from models.backbone import build
 from models.data import Batch, DataSpec, load_corpus, text_batches
 from models.loading import load_mixer
-from models.scale import ModelSize
+from models.scale import ModelSize, Recipe
 from models.training import Diverged, NonFinite, TrainingPoint, train
 
 from .conftest import TOY, swapped
@@ -74,3 +74,19 @@ def test_a_climbing_loss_is_called_diverged(size: ModelSize):
 def test_no_steps_is_an_error(size: ModelSize):
     with pytest.raises(ValueError, match="steps is 0"):
         run(build(load_mixer(TOY), size, 160, seed=0), text(), steps=0)
+
+
+def test_wsd_stays_at_the_peak_until_the_last_fifth(size: ModelSize):
+    points = run(
+        build(load_mixer(TOY), size, 160, seed=0),
+        text(),
+        steps=20,
+        warmup_steps=2,
+        report_every=1,
+        learning_rate=1e-3,
+        recipe=Recipe(schedule="wsd"),
+    )
+    rates = [point.learning_rate for point in points]
+    assert rates[0] == pytest.approx(5e-4)
+    assert rates[1:16] == pytest.approx([1e-3] * 15)
+    assert rates[16:] == pytest.approx([7.75e-4, 5.5e-4, 3.25e-4, 1e-4])

@@ -14,8 +14,8 @@ from models import evaluator, probes
 from models.anomalies import AnomalyLimits
 from models.data import Batch, DataSpec
 from models.sandbox.parent import ForkServer
-from models.scale import ProbeSpec, load_scale
-from models.slots import baseline_source
+from models.scale import load_scale
+from models.slots import published_source
 from models.trial import ExamJob, TrialJob, TrialRun, examine
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
@@ -127,7 +127,7 @@ def await_strays(num: int) -> None:
 
 def test_an_honest_candidate_gets_a_curve_and_sealed_scores(server: ForkServer, data: DataSpec) -> None:
     before = time.time()
-    metrics, trial = run_trial(server, job(data, baseline_source("token_mixer", "delta_net")))
+    metrics, trial = run_trial(server, job(data, published_source("token_mixer", "delta_net")))
     assert trial.status is TrialStatus.finished, trial.detail
     assert trial.failure is None
     assert [(point.task, point.step, point.tokens) for point in metrics if point.task == "text"] == [
@@ -159,7 +159,7 @@ def test_an_honest_candidate_gets_a_curve_and_sealed_scores(server: ForkServer, 
 
 def test_the_same_job_gives_bit_identical_results(server: ForkServer, data: DataSpec) -> None:
     def figures() -> tuple[object, ...]:
-        metrics, trial = run_trial(server, job(data, baseline_source("token_mixer", "delta_net")))
+        metrics, trial = run_trial(server, job(data, published_source("token_mixer", "delta_net")))
         curve = [(point.task, point.step, point.loss, point.grad_norm) for point in metrics]
         return curve, trial.loss, trial.scores, trial.num_parameters
 
@@ -195,7 +195,7 @@ def test_the_canary_catches_a_leak_that_training_learns_to_use(server: ForkServe
 
 def test_honest_mixers_stay_above_what_the_canary_allows(server: ForkServer, data: DataSpec) -> None:
     for name in ("delta_net", "gated_delta_net"):
-        _, trial = run_trial(server, job(data, baseline_source("token_mixer", name), canary=LEARNABLE))
+        _, trial = run_trial(server, job(data, published_source("token_mixer", name), canary=LEARNABLE))
         assert trial.succeeded, trial.detail
         assert 0 < next(score.value for score in trial.scores if score.name == "canary_excess") < 0.5
 
@@ -274,7 +274,7 @@ def test_a_larger_model_for_a_later_task_is_counted_too(server: ForkServer, data
     larger = with_load(
         "from models.sandbox import tasks",
         "build, calls = tasks.build, []",
-        "tasks.build = lambda kind, size, width, seed: calls.append(1) or build(kind, size, width * len(calls), seed)",
+        "tasks.build = lambda kind, size, width, *rest: calls.append(1) or build(kind, size, width * len(calls), *rest)",
     )
     _, trial = run_trial(server, job(data, larger))
     assert trial.failure is FailureKind.error
@@ -287,7 +287,7 @@ def test_probe_items_are_drawn_by_the_weights_handed_in(
     seeds = []
     eval_set = probes.eval_set
 
-    def noted(spec: ProbeSpec, seed: int) -> Batch:
+    def noted(spec: probes.ProbeSpec, seed: int) -> Batch:
         seeds.append(seed)
         return eval_set(spec, seed)
 
@@ -462,7 +462,7 @@ def exam(source: str, deadline_s: float = 60) -> ExamJob:
 
 
 def test_an_honest_candidate_passes_the_gate(server: ForkServer) -> None:
-    report = examine(exam(baseline_source("token_mixer", "delta_net")), server)
+    report = examine(exam(published_source("token_mixer", "delta_net")), server)
     assert report.kind is ReportKind.passed, report.detail
     assert (report.number, report.attempt) == (3, 1)
     assert report.properties
@@ -497,7 +497,7 @@ def test_the_policy_reads_a_source_before_anything_runs(server: ForkServer) -> N
     assert report.kind is ReportKind.refused
     assert report.detail.startswith("policy: line 1: import of os")
     assert [(item.name, item.figure, item.limit) for item in report.properties] == [("policy", 1, 0)]
-    passed = examine(exam(baseline_source("token_mixer", "linear_attention")), server)
+    passed = examine(exam(published_source("token_mixer", "linear_attention")), server)
     assert passed.properties[0].name == "policy"
     assert passed.properties[0].passed
 

@@ -14,7 +14,7 @@ def test_help_names_the_campaigns_and_how_to_choose(capsys: pytest.CaptureFixtur
     assert main(["+campaign=linear_attn", "--help"]) == 0
     told = capsys.readouterr()
     assert told.err == ""
-    assert "campaigns   linear_attn\n" in told.out
+    assert "campaigns   channel_mixer, linear_attn\n" in told.out
     for known in ("+campaign=NAME", "budget.candidates", "deterministic=true", "--cfg job", "orchestrator.stop"):
         assert known in told.out
     assert main(["-h"]) == 0
@@ -39,7 +39,7 @@ def test_the_configuration_is_printed_whole_and_nothing_is_run(
     [
         (["+campaign=other"], "linear_attn"),
         (["--cfg", "job", "+campaign=other"], "linear_attn"),
-        ([], "+campaign=NAME (known: linear_attn)"),
+        ([], "+campaign=NAME (known: channel_mixer, linear_attn)"),
         (["+campaign=linear_attn", "--verbose"], "unknown option --verbose: known are --help and --cfg job"),
         (["-x", "+campaign=linear_attn"], "unknown option -x"),
         (["+campaign=linear_attn", "--cfg"], "--cfg takes one value, job"),

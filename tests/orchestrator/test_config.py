@@ -24,6 +24,24 @@ def test_the_campaign_alone_is_enough() -> None:
     assert len(settings.campaign.founders) == 4
 
 
+def test_another_slot_is_another_campaign_with_its_own_baselines() -> None:
+    settings = settings_from(compose(["+campaign=channel_mixer"]))
+    assert settings.campaign.slot == "channel_mixer"
+    assert settings.campaign.founders[0] == "swiglu"
+    assert settings.run_folder.as_posix() == "runs/channel_mixer"
+
+
+def test_stacks_may_be_hybrid_as_long_as_a_candidate_has_a_layer() -> None:
+    every = "+scale.stages.verify.size.softmax_every"
+    settings = settings_from(compose(["+campaign=linear_attn", "scale=cpu", f"{every}=2"]))
+    assert settings.scale.stage("verify").size.softmax_layers == (1,)
+    assert settings.scale.stage("explore").size.softmax_layers == ()
+    assert "no layer is left" in refusal("+campaign=linear_attn", "scale=cpu", f"{every}=1")
+    whole = settings_from(compose(["+campaign=channel_mixer", "scale=cpu", f"{every}=1"]))
+    assert whole.scale.stage("verify").size.softmax_layers == (0, 1)
+    assert "softmax_every is 3" in refusal("+campaign=linear_attn", "scale=cpu", f"{every}=3")
+
+
 def test_overrides_reach_the_settings() -> None:
     settings = settings_from(
         compose(["+campaign=linear_attn", "scale=tiny", "budget.candidates=3", "seed=5", "deterministic=true"])
@@ -35,7 +53,7 @@ def test_overrides_reach_the_settings() -> None:
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        ((), "+campaign=NAME (known: linear_attn)"),
+        ((), "+campaign=NAME (known: channel_mixer, linear_attn)"),
         (("+campaign=other",), "linear_attn"),
         (("+campaign=linear_attn", "bugdet.candidates=3"), "bugdet"),
         (("+campaign=linear_attn", "+budget.candidats=3"), "did you mean 'candidates'"),
@@ -49,7 +67,7 @@ def test_overrides_reach_the_settings() -> None:
         (("+campaign=linear_attn", "+arms.weights.oracle=1"), "grammar, random"),
         (("+campaign=linear_attn", "selection.rule=best"), "two_tier"),
         (("+campaign=linear_attn", "run.name=../escape"), "'../escape'"),
-        (("+campaign=linear_attn", "campaign.founders=[retnet]"), "delta_net"),
+        (("+campaign=linear_attn", "campaign.founders=[retnet2]"), "delta_net"),
         (("+campaign=linear_attn", "campaign.slot=embedding"), "token_mixer"),
         (("+campaign=linear_attn", "not-an-override"), "not-an-override"),
         (("+campaign=linear_attn", "scale=null"), "NoneType"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.slots import SLOTS, baseline_source
+from models.slots import SLOTS, published_source
 from orchestrator.config import compose, settings_from
 from orchestrator.errors import UsageError
 from orchestrator.founders import BASELINE_ARM, FOUNDER_ARM, founder, founder_names
@@ -38,7 +38,21 @@ def test_the_reference_comes_first_and_folders_are_opened_up_by_name(folder: Pat
     names = founder_names(SLOT, ["retnet", str(folder), "baselines", str(folder / "a.py")])
     assert names[:2] == ("delta_net", "retnet")
     assert names[2:4] == (str(folder / "a.py"), str(folder / "b.py"))
-    assert set(names[4:]) == {"linear_attention", "gated_delta_net"}
+    assert set(names[4:]) == set(SLOT.baselines) - {"delta_net", "retnet"}
+
+
+def test_discoveries_found_a_campaign_beside_the_reference() -> None:
+    names = founder_names(SLOT, ["discoveries"])
+    assert names == ("delta_net", *SLOT.discoveries)
+    assert len(names) == 6
+    found = founder("token_mixer", "hier_gate_net", number=4, attempt=0)
+    assert (found.arm, found.name) == (FOUNDER_ARM, "hier_gate_net")
+    assert found.source == published_source("token_mixer", "hier_gate_net")
+
+
+def test_what_only_serves_as_a_ceiling_founds_nothing() -> None:
+    with pytest.raises(ValueError, match="'softmax_attention': no name"):
+        founder_names(SLOT, ["softmax_attention"])
 
 
 def test_a_file_becomes_a_candidate_whose_entry_the_slot_can_find(folder: Path) -> None:
@@ -49,7 +63,7 @@ def test_a_file_becomes_a_candidate_whose_entry_the_slot_can_find(folder: Path) 
     named = founder("token_mixer", f"{folder / 'b.py'}:Norm", number=4, attempt=0)
     assert "TokenMixer = Norm" in named.source
     baseline = founder("token_mixer", "retnet", number=1, attempt=0)
-    assert (baseline.arm, baseline.source) == (BASELINE_ARM, baseline_source("token_mixer", "retnet"))
+    assert (baseline.arm, baseline.source) == (BASELINE_ARM, published_source("token_mixer", "retnet"))
 
 
 @pytest.mark.parametrize("text", ["def broken(", "x = 1", "\ud800".encode("utf-8", "surrogatepass").decode("latin-1")])

@@ -8,8 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from agents.grammar.mutate import random_genome
-from agents.grammar.render import render
-from models.slots import SLOTS, baseline_source
+from agents.grammar.token_mixer.render import render
+from agents.grammar.token_mixer.space import TOKEN_MIXERS
+from models.slots import SLOTS, published_source
 
 _TEMPLATE = """
 import math
@@ -352,8 +353,8 @@ class TokenMixer(nn.Module):
 '''
 
 HONEST: dict[str, str] = {
-    **{f"baseline {name}": baseline_source("token_mixer", name) for name in SLOTS["token_mixer"].baselines},
-    **{f"grammar {seed}": render(random_genome(np.random.default_rng(seed))) for seed in range(16)},
+    **{f"baseline {name}": published_source("token_mixer", name) for name in SLOTS["token_mixer"].baselines},
+    **{f"grammar {seed}": render(random_genome(TOKEN_MIXERS, np.random.default_rng(seed))) for seed in range(16)},
     **SNIPPETS,
     "its own backward pass, checkpointed": OWN_BACKWARD,
     "step by step": STEPPED,

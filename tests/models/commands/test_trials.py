@@ -1,0 +1,88 @@
+"""`train` and `rank`: real trials in real children, at the tiny scale."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from models.__main__ import main
+
+TINY = ["--scale", "tiny", "--data", "stdlib", "max_bytes=1500000"]
+
+
+def test_train_shows_the_curve_and_writes_the_trial(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "trial.json"
+    assert main(["train", "--mixer", "retnet", *TINY, "--steps", "8", "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "retnet: 8 steps of 4 x 32 tokens" in shown
+    assert "(chance 0.500)" in shown
+    told = json.loads(out.read_text())
+    assert told["trial"]["status"] == "finished"
+    assert [point["step"] for point in told["curve"] if point["task"] == "text"] == [4, 8]
+    scores = {score["name"]: score["value"] for score in told["trial"]["scores"]}
+    assert 4 < scores["loss"] < 7
+    assert scores["loss"] == told["trial"]["loss"]
+
+
+def test_a_mixer_that_fails_is_said_and_counts_as_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "broken.py"
+    file.write_text("class TokenMixer:\n    pass\n")
+    assert main(["train", "--mixer", str(file), *TINY]) == 1
+    assert "error: " in capsys.readouterr().out
+
+
+def test_rank_trains_what_is_missing_and_keeps_what_it_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["rank", *TINY, "--probes", "none", "--workers", "2", "--results", str(tmp_path)]
+    assert main([*arguments, "--mixers", "retnet", "--seeds", "1"]) == 0
+    assert "1 of 1 trials to train" in capsys.readouterr().out
+    assert main([*arguments, "--mixers", "retnet", "softmax_attention", "--seeds", "2"]) == 0
+    second = capsys.readouterr().out
+    assert "3 of 4 trials to train" in second
+    assert "gate: cost" in next(line for line in second.splitlines() if line.startswith("softmax_attention"))
+    row = next(line for line in second.splitlines() if line.startswith("retnet"))
+    assert "+-" in row
+    path = tmp_path / "tiny.jsonl"
+    path.write_text(path.read_text() + '{"half a li')
+    assert main([*arguments, "--mixers", "retnet", "--seeds", "2"]) == 0
+    third = capsys.readouterr()
+    assert "0 of 2 trials to train" in third.out
+    assert row in third.out
+    assert "a line that is no result is left out" in third.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--mixer", "mamba3"], "'mamba3' is no mixer"),
+        (["train", "--mixer", "retnet", "--scale", "huge"], "no scale named 'huge'"),
+        (["train", "--mixer", "retnet", "--stage", "final"], "--stage is 'final'; scale cpu has explore, verify"),
+        (["train", "--mixer", "retnet", "--steps", "0"], "steps is 0"),
+        (["train", "--mixer", "retnet", "--data", "nowhere"], "no data named 'nowhere'"),
+        (["rank", "--probes", "chess"], r"--probes has 'chess'"),
+        (["rank", "--seeds", "0"], "--seeds is 0"),
+        (["bench", "--mixers", "tests/models/fla_style/gated_delta.py"], "name published mixers only"),
+    ],
+)
+def test_bad_arguments_are_answered_with_the_remedy(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_bench_measures_every_length(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "bench.json"
+    sizes = ["--lengths", "16", "40", "--tokens", "64", "--hidden-size", "32", "--num-heads", "2", "--repeats", "1"]
+    assert main(["bench", "--mixers", "delta_net", "softmax_attention", *sizes, "--out", str(out)]) == 0
+    rows = json.loads(out.read_text())
+    assert [(row["mixer"], row["length"], row["batch"]) for row in rows] == [
+        ("delta_net", 16, 4),
+        ("delta_net", 40, 1),
+        ("softmax_attention", 16, 4),
+        ("softmax_attention", 40, 1),
+    ]
+    assert [row["state_bytes"] for row in rows] == [3200, 3200, 16 * 32 * 2 * 4, 40 * 32 * 2 * 4]
+    assert all(row["train_tokens_s"] > 0 and row["decode_tokens_s"] > 0 for row in rows)
+    assert len(capsys.readouterr().out.splitlines()) == 6
