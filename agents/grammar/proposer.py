@@ -37,11 +37,14 @@ class GrammarSettings:
 
 
 def genome_of(candidate: Candidate) -> Any:
-    """The design behind a candidate: its own note, or a hand-written baseline's by name; None for foreign source."""
+    """The design behind a candidate: its own note, or the nearest to a published one by name; None for foreign source.
+
+    A file that happens to bear such a name is read as that design too: a place to start from, no more.
+    """
     space = space_of(candidate.slot)
     if candidate.genome:
         return space.canonical(space.from_json(candidate.genome))
-    return space.baselines.get(candidate.name)
+    return space.baselines.get(candidate.name) or space.known.get(candidate.name)
 
 
 class GrammarProposer:

@@ -30,7 +30,7 @@ class Space(Generic[GenomeT]):
     name_of: Callable[[GenomeT], str]  # different canonical designs have different names
     motivation_of: Callable[[GenomeT], str]
     baselines: Mapping[str, GenomeT]  # by the names under which models ships the hand-written programs
-    known: Mapping[str, GenomeT]  # other designs from the literature
+    known: Mapping[str, GenomeT]  # near other designs from the literature, by those names where models ships them
     remedies: Remedies  # what to set, in order of trying, where a property or a training failure names an offence
 
     def __post_init__(self) -> None:

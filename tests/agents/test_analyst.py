@@ -63,7 +63,7 @@ async def test_the_best_sibling_and_the_second_parent_are_compared_as_a_whole(
     context = Context(
         stage="explore",
         noise=NOISE,
-        parents=(make_member(losses=(2.5,)), make_member(KNOWN_GENOMES["hier_gate"], 1, (2.6,))),
+        parents=(make_member(losses=(2.5,)), make_member(KNOWN_GENOMES["hier_gate_net"], 1, (2.6,))),
         siblings=(weak, strong, untrained),
     )
     insights = await Analyst().explain(child, (make_trial(child, 2.4),), verdict(child), context)

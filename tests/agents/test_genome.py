@@ -130,7 +130,7 @@ def test_a_mutation_of_nothing_is_refused() -> None:
 
 
 def test_crossover_takes_fields_from_its_parents() -> None:
-    first, second = KNOWN_GENOMES["gla"], KNOWN_GENOMES["ada_multi_path_gate"]
+    first, second = KNOWN_GENOMES["gla"], KNOWN_GENOMES["ada_multi_path_gate_net"]
     children = [crossover(TOKEN_MIXERS, first, second, np.random.default_rng(seed)) for seed in range(20)]
     assert all(canonical(child) == child for child in children)
     for child in children:
@@ -152,8 +152,8 @@ def test_names_tell_designs_apart() -> None:
 
 
 def test_the_published_designs_differ_in_what_their_authors_say() -> None:
-    assert KNOWN_GENOMES["fusion_gated_fir"].decay is Decay.learned
+    assert KNOWN_GENOMES["fusion_gated_fir_net"].decay is Decay.learned
     assert KNOWN_GENOMES["content_sharp_router"].temperature
-    assert KNOWN_GENOMES["ada_multi_path_gate"].fusion_logits is Logits.layered
-    assert KNOWN_GENOMES["path_gate_fusion"].fusion is Fusion.direct_context
-    assert all(len(KNOWN_GENOMES[name].paths) == 4 for name in ("hier_gate", "fusion_gated_fir", "path_gate_fusion"))
+    assert KNOWN_GENOMES["ada_multi_path_gate_net"].fusion_logits is Logits.layered
+    assert KNOWN_GENOMES["path_gate_fusion_net"].fusion is Fusion.direct_context
+    assert all(len(KNOWN_GENOMES[name].paths) == 4 for name in ("hier_gate_net", "fusion_gated_fir_net", "path_gate_fusion_net"))

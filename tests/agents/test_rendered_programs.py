@@ -138,7 +138,7 @@ def test_equal_designs_give_equal_text_and_text_holds_only_what_is_used() -> Non
 
 def test_a_design_starts_with_filters_that_pass_values_through() -> None:
     namespace: dict[str, object] = {}
-    genome = KNOWN_GENOMES["hier_gate"]
+    genome = KNOWN_GENOMES["hier_gate_net"]
     exec(compile(render(genome), "candidate", "exec"), namespace)
     mixer = namespace["TokenMixer"](D, H)  # type: ignore[operator]
     assert torch.equal(mixer.long_fir[:, -1], torch.ones(D))
@@ -148,7 +148,7 @@ def test_a_design_starts_with_filters_that_pass_values_through() -> None:
 
 def test_state_bytes_count_the_memory_and_every_look_back() -> None:
     namespace: dict[str, object] = {}
-    exec(compile(render(KNOWN_GENOMES["hier_gate"]), "candidate", "exec"), namespace)
+    exec(compile(render(KNOWN_GENOMES["hier_gate_net"]), "candidate", "exec"), namespace)
     mixer = namespace["TokenMixer"](D, H)  # type: ignore[operator]
     head_dim = D // H
     assert mixer.state_bytes() == 4 * (H * head_dim * head_dim + 3 * 3 * D + 62 * D)

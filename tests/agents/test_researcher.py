@@ -27,7 +27,7 @@ async def test_the_same_brief_gives_the_same_candidate_in_a_new_researcher(make_
 
 
 async def test_numbers_and_attempts_give_different_candidates(make_member: MakeMember) -> None:
-    parents = (make_member(KNOWN_GENOMES["hier_gate"]),)
+    parents = (make_member(KNOWN_GENOMES["hier_gate_net"]),)
     for arm in ("grammar", "random"):
         told = [brief(arm, number=n, attempt=a, parents=parents) for n in range(4) for a in range(2)]
         assert len({(await Researcher().propose(b)).candidate_id for b in told}) >= 7
@@ -49,14 +49,15 @@ async def test_a_mutant_names_its_parent_and_what_it_changed(make_member: MakeMe
 
 
 async def test_two_parents_are_crossed_when_asked_to(make_member: MakeMember) -> None:
-    parents = (make_member(KNOWN_GENOMES["gla"], 0), make_member(KNOWN_GENOMES["ada_multi_path_gate"], 1))
+    parents = (make_member(KNOWN_GENOMES["gla"], 0), make_member(KNOWN_GENOMES["ada_multi_path_gate_net"], 1))
     researcher = Researcher({"grammar": GrammarProposer(GrammarSettings(crossover=1.0))})
     child = await researcher.propose(brief(parents=parents))
     assert child.parent_ids == tuple(parent.candidate.candidate_id for parent in parents)
 
 
-async def test_a_hand_written_baseline_can_be_a_parent_by_name(make_candidate: Callable[..., Candidate]) -> None:
-    baseline = replace(make_candidate(), name="retnet", genome=None, source="class TokenMixer: ...")
+@pytest.mark.parametrize("name", ["retnet", "mamba2", "hier_gate_net"])
+async def test_a_published_program_can_be_a_parent_by_name(make_candidate: Callable[..., Candidate], name: str) -> None:
+    baseline = replace(make_candidate(), name=name, genome=None, source="class TokenMixer: ...")
     child = await Researcher().propose(brief(parents=(Member(candidate=baseline),)))
     assert child.parent_ids == (baseline.candidate_id,)
 

@@ -75,15 +75,15 @@ KNOWN_GENOMES: Mapping[str, Genome] = {
     "hgrn2": canonical(  # arXiv 2404.07904: the input gate is one minus the forget gate
         Genome(decay=Decay.channel, decay_form=DecayForm.sigmoid, write_gate=WriteGate.tied, output_norm=OutputNorm.rms)
     ),
-    "path_gate_fusion": canonical(
+    "path_gate_fusion_net": canonical(
         replace(_THREE_PATHS, direct=True, fusion=Fusion.direct_context, residual=True, output_gate=OutputGate.head)
     ),
     "content_sharp_router": canonical(
         replace(_THREE_PATHS, direct=True, fusion=Fusion.softmax, fusion_logits=Logits.stats, temperature=True)
     ),
-    "fusion_gated_fir": canonical(replace(_THREE_PATHS, direct=True, fusion=Fusion.sigmoid, decay=Decay.learned)),
-    "hier_gate": canonical(replace(_THREE_PATHS, direct=True, fusion=Fusion.local_global, floor=Floor.learned)),
-    "ada_multi_path_gate": canonical(  # its entropy penalty is a training loss, which a mixer cannot express
+    "fusion_gated_fir_net": canonical(replace(_THREE_PATHS, direct=True, fusion=Fusion.sigmoid, decay=Decay.learned)),
+    "hier_gate_net": canonical(replace(_THREE_PATHS, direct=True, fusion=Fusion.local_global, floor=Floor.learned)),
+    "ada_multi_path_gate_net": canonical(  # without its entropy penalty
         replace(_THREE_PATHS, direct=True, fusion=Fusion.softmax, fusion_logits=Logits.layered, floor=Floor.small)
     ),
 }
