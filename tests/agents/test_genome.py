@@ -156,4 +156,7 @@ def test_the_published_designs_differ_in_what_their_authors_say() -> None:
     assert KNOWN_GENOMES["content_sharp_router"].temperature
     assert KNOWN_GENOMES["ada_multi_path_gate_net"].fusion_logits is Logits.layered
     assert KNOWN_GENOMES["path_gate_fusion_net"].fusion is Fusion.direct_context
-    assert all(len(KNOWN_GENOMES[name].paths) == 4 for name in ("hier_gate_net", "fusion_gated_fir_net", "path_gate_fusion_net"))
+    assert all(
+        len(KNOWN_GENOMES[name].paths) == 4
+        for name in ("hier_gate_net", "fusion_gated_fir_net", "path_gate_fusion_net")
+    )

@@ -274,7 +274,7 @@ def test_a_larger_model_for_a_later_task_is_counted_too(server: ForkServer, data
     larger = with_load(
         "from models.sandbox import tasks",
         "build, calls = tasks.build, []",
-        "tasks.build = lambda kind, size, width, *rest: calls.append(1) or build(kind, size, width * len(calls), *rest)",
+        "tasks.build = lambda kind, size, wide, *rest: calls.append(1) or build(kind, size, wide * len(calls), *rest)",
     )
     _, trial = run_trial(server, job(data, larger))
     assert trial.failure is FailureKind.error

@@ -21,7 +21,7 @@ def test_the_campaign_alone_is_enough() -> None:
     assert settings.scale.name == "cpu"
     assert settings.run_folder.as_posix() == "runs/linear_attn"
     assert settings.campaign.founders[0] == "delta_net"
-    assert len(settings.campaign.founders) == 5
+    assert len(settings.campaign.founders) == 4
 
 
 def test_another_slot_is_another_campaign_with_its_own_baselines() -> None:

@@ -11,7 +11,7 @@ from orchestrator.estimate import estimate
 from orchestrator.population import Population
 from tests.cognition.factories import make_candidate, make_trial
 
-EXPLORE = 10 * 1 + 5 * (1 + 2)  # candidates on one seed; five baselines with two extra seeds
+EXPLORE = 10 * 1 + 4 * (1 + 2)  # candidates on one seed; four baselines with two extra seeds
 VERIFY = (3 + 1) * 2  # the best three and the best baseline on two seeds
 
 
