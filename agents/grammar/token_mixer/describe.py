@@ -33,6 +33,7 @@ _MEMORY_NAMES = {
     (Write.delta, Decay.fixed): "fixed-decay delta",
     (Write.delta, Decay.learned): "learned-decay delta",
     (Write.delta, Decay.scalar): "gated-delta",
+    (Write.delta, Decay.channel): "channel-gated delta",
 }
 
 _FUSION_NAMES = {

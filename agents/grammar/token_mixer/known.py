@@ -72,6 +72,9 @@ KNOWN_GENOMES: Mapping[str, Genome] = {
             output_gate=OutputGate.swish,
         )
     ),
+    "kimi_delta_attention": replace(  # arXiv 2510.26692
+        _DELTA_NET, decay=Decay.channel, output_gate=OutputGate.sigmoid
+    ),
     "hgrn2": canonical(  # arXiv 2404.07904: the input gate is one minus the forget gate
         Genome(decay=Decay.channel, decay_form=DecayForm.sigmoid, write_gate=WriteGate.tied, output_norm=OutputNorm.rms)
     ),

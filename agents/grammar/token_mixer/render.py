@@ -178,7 +178,9 @@ def _add_write_gate(genome: Genome, program: Program) -> None:
 
 def _add_memory(genome: Genome, program: Program) -> None:
     if genome.write is Write.delta:
-        name, inputs = ("delta_rule", "beta") if genome.decay is Decay.none else ("gated_delta_rule", "g, beta")
+        name, inputs = {Decay.none: ("delta_rule", "beta"), Decay.channel: ("kda", "g, beta")}.get(
+            genome.decay, ("gated_delta_rule", "g, beta")
+        )
     else:
         name, inputs = {
             Decay.none: ("linear_attn", "normalize=True" if genome.normalise else ""),

@@ -69,11 +69,6 @@ RULES: tuple[Rule[Genome], ...] = (
         dormant=True,
     ),
     Rule(
-        why="the delta rule decays per head, not per channel",
-        applies=lambda g: g.write is Write.delta and g.decay is Decay.channel,
-        values={"decay": Decay.scalar},
-    ),
-    Rule(
         why="the delta rule is a contraction only for unit keys, and has no denominator",
         applies=lambda g: g.write is Write.delta,
         values={"qk_norm": QKNorm.l2, "normalise": False},
@@ -84,6 +79,11 @@ RULES: tuple[Rule[Genome], ...] = (
         why="only a decay that depends on the token can be tied to the write",
         applies=lambda g: g.write_gate is WriteGate.tied and g.decay not in TOKEN_DECAYS,
         values={"write_gate": WriteGate.none},
+    ),
+    Rule(
+        why="the delta rule writes with one strength per head, which a decay per channel does not give",
+        applies=lambda g: g.write is Write.delta and g.decay is Decay.channel and g.write_gate is WriteGate.tied,
+        values={"write_gate": WriteGate.token},
     ),
     Rule(
         why="the delta rule needs a write strength",
