@@ -9,7 +9,6 @@ Shapes: B batch, T time, D width.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from torch import nn
 
 from models.commands.mixers import add_slot
 from models.commands.mixers import named as find
+from models.commands.results import require_writable, write_json
 from models.commands.trials import require_device
 from models.cost import tensor_bytes
 from models.loading import load_mixer
@@ -67,6 +67,7 @@ def run(options: argparse.Namespace) -> int:
     names = [find(slot, text).name for text in options.mixers or slot.published]
     if unknown := [name for name in names if name not in slot.published]:
         raise ValueError(f"--mixers has {unknown[0]!r}: files run in this process here, so name published mixers only")
+    require_writable(options.out)
     torch.set_num_threads(options.threads)
     print(f"D = {options.hidden_size}, {options.num_heads} heads, {options.dtype}, {options.device}")
     print(
@@ -80,9 +81,7 @@ def run(options: argparse.Namespace) -> int:
             timing = measure(name, load_mixer(source, slot.entry), length, options)
             timings.append(timing)
             print(_row(timing), flush=True)
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps([asdict(timing) for timing in timings], indent=2) + "\n", encoding="utf-8")
+    write_json(options.out, [asdict(timing) for timing in timings])
     return 0
 
 

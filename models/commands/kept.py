@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cognition.records import Report, Score, Trial, TrialStatus
+from models.commands.results import require_writable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,14 +38,18 @@ class Gate:
 
 
 class Kept:
-    """Finished trials by id, gates by key."""
+    """Finished trials by id, gates by key.
+
+    Raises:
+        ValueError: the file cannot be written.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        require_writable(path)
         self.trials: dict[str, Trial] = {}
         self.gates: dict[str, Gate] = {}
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        for line in lines:
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 self._take(json.loads(line))
             except (ValueError, TypeError, KeyError):
@@ -71,7 +76,6 @@ class Kept:
         self.trials[trial.trial_id] = trial
 
     def _write(self, told: dict[str, Any]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a+b") as file:
             if file.tell() and not self._ends_its_last_line():
                 file.write(b"\n")

@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     slot = slot_named(options.slot)
     if options.seeds < 1 or options.workers < 1:
         raise ValueError(f"--seeds is {options.seeds}, --workers {options.workers}; give 1 or more of each")
-    mixers = [named(slot, text) for text in options.mixers or slot.published]
+    mixers = list(dict.fromkeys(named(slot, text) for text in options.mixers or slot.published))
     stage = _stage(options)
     data = data_of(options)
     require_enough(load_corpus(data), stage, data.seed)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from cognition.records import Metric, Trial, candidate_id_of
 from models.commands.data import add_data, data_of
 from models.commands.mixers import add_slot, named
+from models.commands.results import require_writable, write_json
 from models.commands.trials import require_device, run_trials
 from models.data import load_corpus, require_enough
 from models.sandbox.settings import REQUIREMENTS, SandboxSettings
@@ -43,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
     stage = _stage(options)
     data = data_of(options)
     require_enough(load_corpus(data), stage, data.seed)
+    require_writable(options.out)
     candidate_id = candidate_id_of(mixer.source)
     job = TrialJob(
         trial_id=f"{candidate_id}-{stage.name}-{options.seed}",
@@ -65,10 +66,8 @@ def run(options: argparse.Namespace) -> int:
     sandbox = SandboxSettings(require=options.require)
     ((_, trial),) = run_trials([job], workers=1, sandbox=sandbox, device=options.device, on_point=show)
     print(_told(trial))
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        told = {"mixer": mixer.name, "trial": asdict(trial), "curve": [asdict(point) for point in curve]}
-        options.out.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    told = {"mixer": mixer.name, "trial": asdict(trial), "curve": [asdict(point) for point in curve]}
+    write_json(options.out, told)
     return TRAINED if trial.succeeded else FAILED
 
 

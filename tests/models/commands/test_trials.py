@@ -62,6 +62,8 @@ def test_rank_trains_what_is_missing_and_keeps_what_it_has(tmp_path: Path, capsy
         (["train", "--mixer", "retnet", "--data", "nowhere"], "no data named 'nowhere'"),
         (["rank", "--probes", "chess"], r"--probes has 'chess'"),
         (["rank", "--seeds", "0"], "--seeds is 0"),
+        (["rank", "--results", "/proc/nowhere"], "/proc/nowhere/cpu.jsonl cannot be written"),
+        (["train", "--mixer", "retnet", "--out", "/proc/nowhere.json"], "/proc/nowhere.json cannot be written"),
         (["bench", "--mixers", "tests/models/fla_style/gated_delta.py"], "name published mixers only"),
     ],
 )
