@@ -10,7 +10,8 @@ are causal. With `cu_seqlens`, their cumulative lengths [N + 1], N sequences sta
 `with_state` continues a sequence and hands its state back: decoding is that with T = 1.
 
 Not covered: non-finite values. A NaN or infinity reaches every step of its chunk, earlier ones included, and so does an
-overflow, which the delta rules meet when keys have norms far above 1.
+overflow, which the delta rules meet when keys have norms far above 1. Digits of a gate's gradient where the gate leaves
+nothing to tell: in float32, `kda` and `dplr_delta_rule` lose them as log decays near -10 and below.
 
 Shapes: B batch, T time, H heads, K key dim per head, V value dim per head, D width, S and W taps, P paths, L logits,
 N packed sequences.
@@ -218,7 +219,7 @@ def with_state(
     Raises:
         ValueError: the operator has no state, or the state is of another shape.
     """
-    name = operator.__name__
+    name = getattr(operator, "__name__", str(operator))
     if _STATEFUL.get(name) is not operator:
         raise ValueError(f"{name} carries no state; those that do are {', '.join(_STATEFUL)}")
     given = inspect.signature(operator).bind(*inputs, **options)
@@ -325,8 +326,8 @@ def _check_filtered(
     cu_seqlens: Tensor | None,
     state: Tensor | None,
 ) -> None:
-    if x.dim() != 3 or x.shape[1] < 1:
-        raise ValueError(f"x has shape {_shape(x)}; {operator} takes [B, T, D] with T >= 1: flatten heads into D")
+    if x.dim() != 3 or x.shape[0] < 1 or x.shape[1] < 1:
+        raise ValueError(f"x has shape {_shape(x)}; {operator} takes [B, T, D] with B and T >= 1: flatten heads into D")
     for name, weight in filters.items():
         if weight.dim() != 2 or weight.shape[0] != x.shape[2] or weight.shape[1] < 1:
             raise ValueError(f"{name} has shape {_shape(weight)}; for x {_shape(x)} it has to be [{x.shape[2]}, taps]")
@@ -336,8 +337,8 @@ def _check_filtered(
 
 
 def _check_qkv(q: Tensor, k: Tensor, v: Tensor) -> None:
-    if q.dim() != 4 or q.shape[1] < 1:
-        raise ValueError(f"q has shape {_shape(q)}; operators take [B, T, H, K] with T >= 1")
+    if q.dim() != 4 or q.shape[0] < 1 or q.shape[1] < 1:
+        raise ValueError(f"q has shape {_shape(q)}; operators take [B, T, H, K] with B and T >= 1")
     if k.shape != q.shape:
         raise ValueError(f"k has shape {_shape(k)} and q {_shape(q)}; both have to be the same [B, T, H, K]")
     if v.dim() != 4 or v.shape[:3] != q.shape[:3]:

@@ -31,7 +31,7 @@ from kernels import (
     two_scale_fir,
 )
 from kernels.packing import Packing
-from kernels.recurrence import Result
+from kernels.recurrence import Result, state_dtype
 from kernels.rule import choose
 
 Form = Callable[..., Result]
@@ -135,6 +135,7 @@ def run_convolution(
         packing = Packing(cu_seqlens, x)
         out, _ = CONVOLUTION[name](packing.unpack(x), weight, initial_state=state)
         history = x.new_zeros(packing.count, weight.shape[1] - 1, x.shape[2]) if state is None else state
+        history = history.to(state_dtype(x))
         return packing.pack(out), packing.last(history, x) if final else None
 
 
@@ -149,7 +150,8 @@ def run_two_scale(
         packing = Packing(cu_seqlens, x)
         out, _ = form(packing.unpack(x), short, long, initial_state=state)
         history = x.new_zeros(packing.count, two_scale_fir.num_state_steps(short, long), x.shape[2])
-        last = packing.last(history if state is None else state, x) if final else None
+        history = (history if state is None else state).to(state_dtype(x))
+        last = packing.last(history, x) if final else None
         return two_scale_fir.TwoScale(packing.pack(out.short), packing.pack(out.long)), last
 
 

@@ -17,13 +17,18 @@ class Packing:
     """The borders of N sequences in one row [1, T, ...].
 
     Raises:
-        ValueError: more than one row, or borders that do not rise from 0 to T.
+        ValueError: more than one row, or borders that are no whole numbers rising from 0 to T.
     """
 
     def __init__(self, cu_seqlens: Tensor, like_BTX: Tensor) -> None:
         if like_BTX.shape[0] != 1:
             raise ValueError(
                 f"inputs have batch size {like_BTX.shape[0]} and cu_seqlens is given: make them one row [1, T, ...]"
+            )
+        if cu_seqlens.dim() != 1 or len(cu_seqlens) < 1 or cu_seqlens.is_floating_point():
+            raise ValueError(
+                f"cu_seqlens is {cu_seqlens.dtype} of shape {list(cu_seqlens.shape)}; give cumulative lengths [N + 1], "
+                "whole numbers"
             )
         borders = cu_seqlens.to(device=like_BTX.device, dtype=torch.long)
         self.lengths_N = borders.diff()
@@ -49,7 +54,7 @@ class Packing:
 
     def last(self, history_NWX: Tensor, x_1TX: Tensor) -> Tensor:
         """The last W inputs of each sequence, reaching back into its history where it is shorter."""
-        whole = torch.cat([history_NWX, self.unpack(x_1TX)], 1)
+        whole = torch.cat([history_NWX, self.unpack(x_1TX).to(history_NWX.dtype)], 1)
         width = history_NWX.shape[1]
         places = self.lengths_N[:, None] + torch.arange(width, device=whole.device)
         return whole[torch.arange(self.count, device=whole.device)[:, None], places]

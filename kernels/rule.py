@@ -37,10 +37,10 @@ def choose(like: Tensor, offered: Collection[str], *, widest: int = 0) -> str:
     Raises:
         ValueError: the environment names none that exists, or none that the operator has.
     """
+    on_gpu = like.device.type == "cuda"
     forced = os.environ.get(BACKEND_VARIABLE)
     if forced:
-        return _forced(forced, offered)
-    on_gpu = like.device.type == "cuda"
+        return _forced(forced, offered, on_gpu)
     if not on_gpu:
         return "definition" if like.shape[1] == 1 and not torch.is_grad_enabled() else "torch"
     if "triton" in offered and like.dtype != torch.float64:
@@ -51,7 +51,7 @@ def choose(like: Tensor, offered: Collection[str], *, widest: int = 0) -> str:
     return "torch"
 
 
-def _forced(text: str, offered: Collection[str]) -> str:
+def _forced(text: str, offered: Collection[str], on_gpu: bool) -> str:
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in BACKENDS:
@@ -60,6 +60,8 @@ def _forced(text: str, offered: Collection[str]) -> str:
             )
     for name in names:
         if name in offered:
+            if name in ("fla", "triton") and not on_gpu and not os.environ.get("TRITON_INTERPRET"):
+                raise ValueError(f"{BACKEND_VARIABLE}={text!r}: {name} needs a CUDA device: use torch or definition")
             return name
     raise ValueError(
         f"{BACKEND_VARIABLE}={text!r}: this operator has {', '.join(offered)}: add one of them, as in "

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry, shape_wrapper
 
 
 def _attention_flops(q: torch.Size, k: torch.Size, v: torch.Size, *args: Any, **kwargs: Any) -> int:
@@ -24,29 +25,58 @@ def _attention_flops(q: torch.Size, k: torch.Size, v: torch.Size, *args: Any, **
     return 2 * math.prod(q[:-1]) * k[-2] * (q[-1] + v[-1])
 
 
-# torch counts attention on CUDA alone; what runs on a CPU under the same name it takes for free.
-_UNCOUNTED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+def _encoder_flops(x: torch.Size, width: int, *args: Any, **kwargs: Any) -> int:
+    """A whole transformer layer in one operator, x [B, T, D]: every map at least D x D, scores and values over T."""
+    batch, length, hidden = x[0], x[-2], x[-1]
+    return 2 * batch * length * hidden * (12 * hidden + 2 * length)
 
 
-def _flop_counter() -> FlopCounterMode:
-    return FlopCounterMode(display=False, custom_mapping=_UNCOUNTED)
+def _multi_head_flops(q: torch.Size, k: torch.Size, v: torch.Size, *args: Any, **kwargs: Any) -> int:
+    """Attention with its maps in one operator, [B, T, D]."""
+    return 8 * math.prod(q) * q[-1] + _attention_flops(q, k, v)
+
+
+def _window_flops(x: torch.Size, kernel: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    """Pooling: every result looks at a window, one comparison or addition and one address each."""
+    first = out_shape[0] if isinstance(out_shape, tuple | list) and isinstance(out_shape[0], torch.Size) else out_shape
+    return 2 * math.prod(first) * math.prod(kernel if isinstance(kernel, tuple | list) else [kernel])
+
+
+# What torch's counter takes for free: attention where it runs on a CPU, layers fused into one operator, pooling.
+_COUNTED: Mapping[Any, Callable[..., int]] = {
+    **flop_registry,
+    **{
+        operator: shape_wrapper(formula)  # type: ignore[no-untyped-call]
+        for operator, formula in (
+            (torch.ops.aten._scaled_dot_product_flash_attention_for_cpu, _attention_flops),
+            (torch.ops.aten._transformer_encoder_layer_fwd, _encoder_flops),
+            (torch.ops.aten._native_multi_head_attention, _multi_head_flops),
+            (torch.ops.aten.max_pool1d, _window_flops),
+            (torch.ops.aten.max_pool2d_with_indices, _window_flops),
+            (torch.ops.aten.max_pool3d_with_indices, _window_flops),
+            (torch.ops.aten.avg_pool2d, _window_flops),
+            (torch.ops.aten.avg_pool3d, _window_flops),
+        )
+    },
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """What one forward pass needs, counted without a clock."""
+    """What one training pass needs, forward and backward, counted without a clock."""
 
     flops: int  # as count_flops
-    elements: int  # written by operators: the elementwise work that FLOP counting misses
+    elements: int  # read or written by operators: the elementwise work that FLOP counting misses
     peak_bytes: int  # live at once, what is kept for the backward pass included
     operators: int
 
 
 class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every operator's result: counts its elements, and follows its storage until nobody holds it."""
+    """Sees every operator: counts the elements it reads and writes, and follows results until nobody holds them."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.flops: int = 0
         self.elements = self.operators = self.peak_bytes = 0
         self._live_bytes = 0
         self._storages: dict[int, weakref.ref[torch.UntypedStorage]] = {}
@@ -56,8 +86,12 @@ class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         self.operators += 1
+        if formula := _COUNTED.get(func._overloadpacket):
+            self.flops += int(formula(*args, **(kwargs or {}), out_val=result))
         if not func.is_view:
-            for value in result if isinstance(result, tuple | list) else (result,):
+            # A view is read in its own size, which may be far beyond what is stored behind it.
+            self.elements += sum(value.numel() for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor))
+            for value in tree_leaves(result):
                 if isinstance(value, Tensor):
                     self.elements += value.numel()
                     self._follow(value.untyped_storage())
@@ -79,13 +113,16 @@ class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def count(mixer: nn.Module, hidden_size: int, length: int) -> Counts:
-    """Counts of one pass in training mode over one sequence of `length`, gradients recorded; dropout is drawn."""
+    """Counts of one pass in training mode over one sequence of `length`, forward and backward; dropout is drawn."""
     x_BTD = torch.randn(1, length, hidden_size, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    with torch.random.fork_rng(devices=[]), _flop_counter() as flops, _Meter() as meter:
-        out = mixer.train()(x_BTD)
-        del out
+    with torch.random.fork_rng(devices=[]), _Meter() as meter:
+        out_BTD = mixer.train()(x_BTD)
+        if out_BTD.requires_grad:
+            out_BTD.sum().backward()
+        del out_BTD
+    mixer.zero_grad(set_to_none=True)
     return Counts(
-        flops=int(flops.get_total_flops()),
+        flops=meter.flops,
         elements=meter.elements,
         peak_bytes=meter.peak_bytes,
         operators=meter.operators,
@@ -100,9 +137,9 @@ def count_flops(forward: Callable[[], object]) -> int:
     scaled-dot-product attention. Not counted: elementwise operators, reductions, cumulative sums, sorting, FFT,
     triangular solves, and the inside of custom kernels.
     """
-    with _flop_counter() as counter:
+    with _Meter() as meter:
         forward()
-    return int(counter.get_total_flops())
+    return int(meter.flops)
 
 
 def flops_per_token(model: nn.Module, length: int) -> float:

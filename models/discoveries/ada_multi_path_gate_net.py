@@ -20,7 +20,7 @@ from kernels.dispatch import causal_conv, delta_rule, path_fusion, two_scale_fir
 
 TAPS, SHORT, LONG = 4, 3, 31
 FLOOR = 0.02
-ENTROPY_WEIGHT = 0.01  # nats of loss per nat of lacking entropy, mean over tokens and heads
+ENTROPY_WEIGHT = 0.1  # of the gradient that a token's logits get
 
 State = tuple[torch.Tensor, ...]  # of the convolution before q, k, v; of the filters; of the memory
 
@@ -85,7 +85,10 @@ def identity_filter(width: int, taps: int) -> torch.Tensor:
 
 
 class EntropyPenalty(torch.autograd.Function):
-    """Hands logits on; backward adds the gradient of -ENTROPY_WEIGHT * mean entropy of their softmax."""
+    """Hands logits on; backward adds, for each token and head, the gradient of lacking entropy of their softmax.
+
+    In proportion to the gradient that arrives there, so that a batch in pieces adds up to the whole.
+    """
 
     @staticmethod
     def forward(ctx: Any, logits: torch.Tensor) -> torch.Tensor:
@@ -97,5 +100,6 @@ class EntropyPenalty(torch.autograd.Function):
         logs = ctx.saved_tensors[0].log_softmax(-1)
         shares = logs.exp()
         entropy = -(shares * logs).sum(-1, keepdim=True)
-        slope: torch.Tensor = ENTROPY_WEIGHT * shares * (logs + entropy) / entropy.numel()
-        return grads[0] + slope
+        strength = ENTROPY_WEIGHT * grads[0].norm(dim=-1, keepdim=True)
+        out: torch.Tensor = grads[0] + strength * shares * (logs + entropy)
+        return out

@@ -47,6 +47,7 @@ def contract(subject: Subject) -> Finding:
 def shape(subject: Subject) -> Finding:
     """One plain tensor [B, T, D] for x [B, T, D], T = 1 included."""
     mixer = subject.mixer().eval()
+    names = [*mixer.state_dict()]
     for num_rows, length in SHAPES:
         x_BTD = subject.inputs(num_rows, length)
         with torch.no_grad():
@@ -55,6 +56,8 @@ def shape(subject: Subject) -> Finding:
             raise Refused(f"forward returned {type(out).__name__}; return one tensor [B, T, D]")
         if out.shape != x_BTD.shape:
             raise Refused(f"forward turned {list(x_BTD.shape)} into {list(out.shape)}; keep [B, T, D]")
+    if made := [name for name in mixer.state_dict() if name not in names]:
+        raise Refused(f"forward made {', '.join(made)}: build all parameters and buffers in __init__")
     return Finding()
 
 

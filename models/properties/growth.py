@@ -20,13 +20,13 @@ class _Growth:
 
 
 def cost_growth(subject: Subject) -> Finding:
-    """FLOPs, elements written, peak bytes of a training pass, each fitted: below the slot's power of T or refused."""
+    """FLOPs, elements touched, peak bytes of a training pass, each fitted: below the slot's power of T or refused."""
     lengths = _LONG_LENGTHS if subject.thorough else LENGTHS
     mixer, hidden_size = subject.mixer(), subject.size.hidden_size
     counts = [cost.count(mixer, hidden_size, length) for length in lengths]
     found = [
         _Growth(what="FLOPs", exponent=cost.exponent(lengths, [item.flops for item in counts])),
-        _Growth(what="elements written", exponent=cost.exponent(lengths, [item.elements for item in counts])),
+        _Growth(what="elements touched", exponent=cost.exponent(lengths, [item.elements for item in counts])),
         _Growth(what="peak bytes", exponent=cost.exponent(lengths, [item.peak_bytes for item in counts])),
     ]
     detail = ", ".join(f"{item.what} T^{item.exponent:.2f}" for item in found)

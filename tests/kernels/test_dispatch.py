@@ -166,7 +166,7 @@ def test_half_precision_inputs_may_differ_in_dtype(generator):
     ("broken", "message"),
     [
         ({"q": (2, 5, 12)}, r"q has shape \[2, 5, 12\]; operators take \[B, T, H, K\]"),
-        ({"q": (2, 0, 3, 4), "k": (2, 0, 3, 4)}, r"with T >= 1"),
+        ({"q": (2, 0, 3, 4), "k": (2, 0, 3, 4)}, r"with B and T >= 1"),
         ({"k": (2, 5, 3, 6)}, r"k has shape \[2, 5, 3, 6\] and q \[2, 5, 3, 4\]"),
         ({"v": (2, 5, 4, 4)}, r"v has shape \[2, 5, 4, 4\]"),
         ({"g": (2, 5, 3, 1)}, r"g has shape \[2, 5, 3, 1\]; it has to be \[2, 5, 3\] \(BTH\)"),
@@ -203,3 +203,24 @@ def test_operators_know_torch_and_nothing_else_of_ours():
     assert "'torch'" in loaded
     for package in ("models", "cognition", "agents", "orchestrator", "ray", "duckdb", "hydra", "wandb", "fla"):
         assert f"'{package}'" not in loaded
+
+
+def test_states_are_wide_however_narrow_the_inputs(generator):
+    x = torch.randn(1, 6, 4, generator=generator).bfloat16()
+    weight, borders = torch.randn(4, 3, generator=generator).bfloat16(), torch.tensor([0, 2, 6])
+    for packed in ({}, {"cu_seqlens": borders}):
+        assert dispatch.with_state(dispatch.causal_conv, x, weight, **packed).state.dtype == torch.float32
+        assert dispatch.with_state(dispatch.two_scale_fir, x, weight, weight, **packed).state.dtype == torch.float32
+
+
+def test_kernels_for_a_gpu_are_not_forced_upon_a_cpu(monkeypatch):
+    monkeypatch.setenv(rule.BACKEND_VARIABLE, "fla")
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(ValueError, match="fla needs a CUDA device: use torch or definition"):
+        dispatch.linear_attn(CPU, CPU, CPU)
+
+
+@pytest.mark.parametrize("borders", [torch.tensor([0.0, 2.7, 5.0]), torch.tensor(5), torch.zeros(0, dtype=torch.long)])
+def test_borders_that_are_no_cumulative_lengths_are_refused(borders):
+    with pytest.raises(ValueError, match=r"give cumulative lengths \[N \+ 1\], whole numbers"):
+        dispatch.linear_attn(CPU, CPU, CPU, cu_seqlens=borders)

@@ -136,3 +136,54 @@ def test_attention_counts_on_a_cpu_as_well():
     for grad in (False, True):
         q.requires_grad_(grad)
         assert count_flops(lambda: F.scaled_dot_product_attention(q, k, v)) == 2 * pairs * (4 + 6)
+
+
+class Pooled(nn.Module):
+    def forward(self, x):
+        length = x.shape[1]
+        return F.max_pool1d(F.pad(x.mT, (length - 1, 0)), length, 1).mT
+
+
+class Unfolded(nn.Module):
+    def forward(self, x):
+        length = x.shape[1]
+        return F.pad(x.mT, (length - 1, 0)).unfold(2, length, 1).sum(-1).mT
+
+
+class InBackward(nn.Module):
+    """Forward costs nothing; the work is done where gradients are made."""
+
+    class Function(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, grad):
+            (x,) = ctx.saved_tensors
+            return (x @ x.mT).tril() @ grad
+
+    def forward(self, x):
+        return self.Function.apply(x)
+
+
+class Fused(nn.Module):
+    """torch's fast path for a transformer layer: one operator."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(16, 2, dim_feedforward=16, batch_first=True)
+
+    def forward(self, x):
+        mask = torch.full((x.shape[1], x.shape[1]), float("-inf")).triu(1)
+        self.layer.eval()
+        with torch.no_grad():
+            return self.layer(x, src_mask=mask)
+
+
+@pytest.mark.parametrize("mixer", [Pooled(), Unfolded(), InBackward(), Fused()], ids=lambda mixer: type(mixer).__name__)
+def test_quadratic_work_shows_wherever_it_hides(mixer: nn.Module):
+    counts = [count(mixer, 16, length) for length in LENGTHS]
+    figures = [exponent(LENGTHS, [getattr(item, name) for item in counts]) for name in ("flops", "elements")]
+    assert max(figures) > 1.35

@@ -14,6 +14,7 @@ from models.feeding import feed
 from models.loading import load_mixer
 from models.micro_batches import MicroBatches, OutOfMemory
 from models.scale import ModelSize, Recipe
+from models.slots import SLOTS, published_source
 
 from .conftest import TOY
 
@@ -59,6 +60,15 @@ def test_pieces_of_any_size_add_up_to_the_batch(size: ModelSize, micro_batch: in
     assert split_loss == pytest.approx(loss, rel=1e-5)
     for whole, split in zip(gradients, split_gradients, strict=True):
         torch.testing.assert_close(split, whole, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SLOTS["token_mixer"].published)
+def test_every_published_mixer_trains_alike_in_pieces(size: ModelSize, name: str) -> None:
+    model = build(load_mixer(published_source("token_mixer", name)), size, 160, seed=0)
+    _, gradients = _gradients(model, MicroBatches(model, Recipe()))
+    _, split_gradients = _gradients(model, MicroBatches(model, Recipe(micro_batch=3)))
+    for whole, split in zip(gradients, split_gradients, strict=True):
+        torch.testing.assert_close(split, whole, rtol=1e-3, atol=1e-5)
 
 
 def test_a_full_memory_halves_the_pieces_and_goes_on(size: ModelSize) -> None:

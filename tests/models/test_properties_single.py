@@ -25,6 +25,7 @@ MULTIPLIED = "value = torch.ones(x.shape[1], x.shape[1]).tril().to(x.dtype) @ (x
         ("shape", BODY, "return self.out(value)[:, :, :-1]", "keep [B, T, D]"),
         ("shape", BODY, "return (x, None)", "return one tensor"),
         ("shape", BODY, "assert x.shape[1] % 2 == 0; return x", "line 22, in forward: assert"),
+        ("shape", BODY, f"self.late = nn.Parameter(torch.ones(8)); {BODY}", "forward made late: build"),
         ("dtype", BODY, f"{BODY}.double()", "float64"),
         ("dtype", BODY, f"{BODY}.double() if self.training else x", "float64"),
         ("dtype", BODY, f"{BODY}.float() if x.dtype == torch.bfloat16 else {BODY[7:]}", ".to(x.dtype)"),
