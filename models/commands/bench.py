@@ -18,12 +18,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from models.backbone import candidate_layer
 from models.commands.mixers import add_slot
 from models.commands.mixers import named as find
 from models.commands.results import require_writable, write_json
 from models.commands.trials import require_device
 from models.cost import tensor_bytes
 from models.loading import load_mixer
+from models.scale import ModelSize
 from models.slots import slot_named
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -53,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", type=int, default=4096, help="tokens at once; long sequences come alone")
     parser.add_argument("--hidden-size", type=int, default=256)
     parser.add_argument("--num-heads", type=int, default=8)
+    parser.add_argument("--ffn-width", type=int, help="of channel mixers; default: 8/3 of the hidden size")
     parser.add_argument("--dtype", choices=tuple(_DTYPES), default="float32")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")
@@ -65,6 +68,7 @@ def run(options: argparse.Namespace) -> int:
     slot = slot_named(options.slot)
     require_device(options.device)
     names = [find(slot, text).name for text in options.mixers or slot.published]
+    _check(options)
     if unknown := [name for name in names if name not in slot.published]:
         raise ValueError(f"--mixers has {unknown[0]!r}: files run in this process here, so name published mixers only")
     require_writable(options.out)
@@ -89,7 +93,15 @@ def measure(name: str, mixer_class: type[nn.Module], length: int, options: argpa
     """One mixer at one length; the median of the repeats after one that is not counted."""
     device, dtype = torch.device(options.device), _DTYPES[options.dtype]
     torch.manual_seed(0)
-    mixer = mixer_class(options.hidden_size, options.num_heads, layer_idx=0).to(device, dtype)
+    ffn_width = options.ffn_width or max(8, round(options.hidden_size / 3) * 8)
+    size = ModelSize(
+        num_layers=1,
+        hidden_size=options.hidden_size,
+        num_heads=options.num_heads,
+        ffn_width=ffn_width,
+        vocab_size=1,
+    )
+    mixer = candidate_layer(slot_named(options.slot), mixer_class, size, ffn_width, 0).to(device, dtype)
     batch = max(1, options.tokens // length)
     x_BTD = torch.randn(batch, length, options.hidden_size, device=device, dtype=dtype)
 
@@ -119,6 +131,14 @@ def measure(name: str, mixer_class: type[nn.Module], length: int, options: argpa
     )
 
 
+def _check(options: argparse.Namespace) -> None:
+    given = {name: getattr(options, name) for name in ("tokens", "hidden_size", "num_heads", "threads", "repeats")}
+    given |= {f"lengths[{n}]": length for n, length in enumerate(options.lengths)}
+    for name, value in given.items():
+        if value < 1:
+            raise ValueError(f"--{name.replace('_', '-')} is {value}; give 1 or more")
+
+
 def _decoding(mixer: nn.Module, x_1TD: torch.Tensor, on_gpu: bool) -> tuple[float | None, int | None]:
     """Seconds of a step behind T - 16 others, and the bytes of the state then; None where no step is offered.
 
@@ -128,17 +148,18 @@ def _decoding(mixer: nn.Module, x_1TD: torch.Tensor, on_gpu: bool) -> tuple[floa
     if step is None:
         return None, None
     bounded = getattr(mixer, "state_bytes", None) is not None
-    first = x_1TD.shape[1] - 2 * _DECODED if bounded else 0
+    length, timed = x_1TD.shape[1], min(_DECODED, x_1TD.shape[1])
+    first = length - 2 * _DECODED if bounded else 0
     state: object = None
     begun = 0.0
     with torch.no_grad():
-        for t in range(max(0, first), x_1TD.shape[1]):
-            if t == x_1TD.shape[1] - _DECODED:
+        for t in range(max(0, first), length):
+            if t == length - timed:
                 _wait(on_gpu)
                 begun = time.perf_counter()
             _, state = step(x_1TD[:, t], state)
         _wait(on_gpu)
-    return (time.perf_counter() - begun) / min(_DECODED, x_1TD.shape[1]), tensor_bytes(state)
+    return (time.perf_counter() - begun) / timed, tensor_bytes(state)
 
 
 def _median_s(work: Callable[[], None], repeats: int, on_gpu: bool) -> float:

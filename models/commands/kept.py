@@ -5,14 +5,29 @@ A half-written last line is what a kill leaves behind: it is skipped, and its tr
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from cognition.records import Report, Score, Trial, TrialStatus
 from models.commands.results import require_writable
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+@cache
+def code_digest() -> str:
+    """Of what trials are computed with: our own sources of models and kernels, and torch's version."""
+    digest = hashlib.sha256(version("torch").encode())
+    for package in ("kernels", "models"):
+        for path in sorted((_ROOT / package).rglob("*.py")):
+            digest.update(str(path.relative_to(_ROOT)).encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

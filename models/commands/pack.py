@@ -25,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Pack what is not packed yet and print what it holds. Raises ValueError for what the user has to mend."""
+    if options.processes < 1:
+        raise ValueError(f"--processes is {options.processes}; give 1 or more")
     for line in _packed(data_of(options), options.processes, options.verify):
         print(line)
     return 0

@@ -1,7 +1,8 @@
 """`python -m models rank`: every baseline and discovery on text and probes, several seeds, one table with spreads.
 
 Trials are those of a campaign: jailed, matched in parameters, scored by the sealed evaluation. Finished ones are kept
-in a file, so that the same command goes on where it stopped, and more mixers, probes or seeds cost only themselves.
+in a file, so that the same command goes on where it stopped, and more mixers or seeds cost only themselves; a change of
+the code, of torch, the stage or the data makes them anew.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from cognition.records import Trial, candidate_id_of
 from models.commands.data import add_data, data_of
-from models.commands.kept import Gate, Kept
+from models.commands.kept import Gate, Kept, code_digest
 from models.commands.mixers import Named, add_slot, named
 from models.commands.trials import require_device, run_trials
 from models.data import DataSpec, load_corpus, require_enough
@@ -71,7 +72,8 @@ def run(options: argparse.Namespace) -> int:
     slot = slot_named(options.slot)
     if options.seeds < 1 or options.workers < 1:
         raise ValueError(f"--seeds is {options.seeds}, --workers {options.workers}; give 1 or more of each")
-    mixers = list(dict.fromkeys(named(slot, text) for text in options.mixers or slot.published))
+    found = [named(slot, text) for text in options.mixers or slot.published]
+    mixers = list({candidate_id_of(mixer.source): mixer for mixer in reversed(found)}.values())[::-1]  # each once
     stage = _stage(options)
     data = data_of(options)
     require_enough(load_corpus(data), stage, data.seed)
@@ -92,8 +94,7 @@ def run(options: argparse.Namespace) -> int:
         kept.add(trial)
         print(f"{done:>4}/{len(missing)}  {names[job.candidate_id]:<26} seed {job.seed}  {_said(trial)}", flush=True)
     gates = _gates(mixers, slot.name, stage, sandbox, kept)
-    found = [kept.trials[job.trial_id] for job in jobs]
-    print(table(_rows(mixers, found, gates), stage))
+    print(table(_rows(mixers, [kept.trials[job.trial_id] for job in jobs], gates), stage))
     print(f"{time.monotonic() - begun:.0f} s; finished trials are in {kept.path}")
     return 0
 
@@ -148,7 +149,9 @@ def _stage(options: argparse.Namespace) -> Stage:
 
 def _job(mixer: Named, slot: str, stage: Stage, seed: int, data: DataSpec, device: str) -> TrialJob:
     candidate_id = candidate_id_of(mixer.source)
-    conditions = json.dumps([asdict(stage), asdict(data), load_corpus(data).digest, device], sort_keys=True)
+    conditions = json.dumps(
+        [asdict(stage), asdict(data), load_corpus(data).digest, device, code_digest()], sort_keys=True
+    )
     digest = hashlib.sha256(conditions.encode()).hexdigest()[:12]
     return TrialJob(
         trial_id=f"{candidate_id}-{digest}-{seed}",
@@ -166,7 +169,7 @@ def _gates(
     mixers: Iterable[Named], slot: str, stage: Stage, sandbox: SandboxSettings, kept: Kept
 ) -> Mapping[str, Gate]:
     """By name: cost, and who would not get into a campaign."""
-    host = hashlib.sha256(json.dumps([slot, asdict(stage.size), stage.length]).encode()).hexdigest()[:12]
+    host = hashlib.sha256(json.dumps([slot, asdict(stage.size), stage.length, code_digest()]).encode()).hexdigest()[:12]
     keys = {mixer.name: f"{candidate_id_of(mixer.source)}-{host}" for mixer in mixers}
     with ExitStack() as stack:
         server = None

@@ -44,6 +44,8 @@ def run(options: argparse.Namespace) -> int:
     data = data_of(options)
     require_enough(load_corpus(data), stage, data.seed)
     require_writable(options.out)
+    if not 0 <= options.seed < 1 << 31:
+        raise ValueError(f"--seed is {options.seed}; give 0 to {(1 << 31) - 1}")
     candidate_id = candidate_id_of(mixer.source)
     job = TrialJob(
         trial_id=f"{candidate_id}-{stage.name}-{options.seed}",
@@ -59,9 +61,9 @@ def run(options: argparse.Namespace) -> int:
     curve: list[Metric] = []
 
     def show(_: TrialJob, point: Metric) -> None:
+        before = curve[-1] if curve and curve[-1].task == point.task else None
         curve.append(point)
-        speed = point.tokens / point.elapsed_s if point.elapsed_s else 0.0
-        print(f"{point.task:<20}{point.step:>8}  loss {point.loss:.4f}  {speed:>10,.0f} tokens/s", flush=True)
+        print(f"{point.task:<20}{point.step:>8}  loss {point.loss:.4f}  {_speed(before, point):>19}", flush=True)
 
     sandbox = SandboxSettings(require=options.require)
     ((_, trial),) = run_trials([job], workers=1, sandbox=sandbox, device=options.device, on_point=show)
@@ -69,6 +71,13 @@ def run(options: argparse.Namespace) -> int:
     told = {"mixer": mixer.name, "trial": asdict(trial), "curve": [asdict(point) for point in curve]}
     write_json(options.out, told)
     return TRAINED if trial.succeeded else FAILED
+
+
+def _speed(before: Metric | None, point: Metric) -> str:
+    """Between two points of a task; the first tells nothing, since what came before it was no training."""
+    if before is None or point.elapsed_s <= before.elapsed_s:
+        return ""
+    return f"{(point.tokens - before.tokens) / (point.elapsed_s - before.elapsed_s):,.0f} tokens/s"
 
 
 def _stage(options: argparse.Namespace) -> Stage:

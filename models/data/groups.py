@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import connection, get_context, parent_process
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,7 +122,16 @@ _worker: list[Tokenizer] = []  # of a packing process
 
 def _prepare(name: str, definition: str | None) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker.append(Tokenizer(name=name, definition=definition))
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed closes no queue: without this its workers would wait for ever."""
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def _encode(texts: list[bytes]) -> Encoded:

@@ -46,15 +46,17 @@ def open_documents(spec: DataSpec, position: Position = None) -> Documents:
 
 
 def fingerprint(spec: DataSpec) -> str:
-    """What tells two states of a source apart unread: names, sizes and times of files; a dataset's name."""
+    """What tells two states of a source apart unread: paths, sizes and times of files; a dataset's name."""
     digest = hashlib.sha256()
     if spec.is_hub:
         told = (spec.source, spec.config, spec.split, spec.data_files, spec.revision)
         digest.update(json.dumps(told).encode())
     else:
-        for name, path in source_files(spec).items():
+        for path in source_files(spec).values():
             found = path.stat()
-            digest.update(f"{name}\0{found.st_size}\0{found.st_mtime_ns}\0".encode("utf-8", "surrogateescape"))
+            digest.update(
+                f"{path.resolve()}\0{found.st_size}\0{found.st_mtime_ns}\0".encode("utf-8", "surrogateescape")
+            )
     return digest.hexdigest()
 
 
@@ -109,7 +111,7 @@ def _json_rows(path: Path, column: str) -> Iterator[bytes]:
                     continue
                 try:
                     row = json.loads(line)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise ValueError(f"{path}:{number} is no JSON ({error}): mend or remove the line") from error
                 if not isinstance(row, dict):
                     raise ValueError(f"{path}:{number} holds {type(row).__name__}; a line has to be an object")

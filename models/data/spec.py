@@ -108,7 +108,10 @@ def load_spec(name: str, overrides: Sequence[str] = ()) -> DataSpec:
     if not path.is_file():
         known = ", ".join(sorted(entry.stem for entry in DATA_FOLDER.glob("*.yaml")))
         raise ValueError(f"no data named {name!r} ({path}); there are {known}, or give the path of a YAML file")
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no YAML ({' '.join(str(error).split())}): mend it") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds {values!r}; give a mapping of names to values")
     for override in overrides:

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from cognition.records import Metric
 from models.__main__ import main
+from models.commands import bench, rank, train
+from models.commands.mixers import named
+from models.data import DataSpec
+from models.scale import load_scale
+from models.slots import published_source, slot_named
 
 TINY = ["--scale", "tiny", "--data", "stdlib", "max_bytes=1500000"]
 
@@ -62,6 +68,11 @@ def test_rank_trains_what_is_missing_and_keeps_what_it_has(tmp_path: Path, capsy
         (["train", "--mixer", "retnet", "--data", "nowhere"], "no data named 'nowhere'"),
         (["rank", "--probes", "chess"], r"--probes has 'chess'"),
         (["rank", "--seeds", "0"], "--seeds is 0"),
+        (["train", "--mixer", "retnet", "--seed", "-1"], "--seed is -1; give 0 to 2147483647"),
+        (["bench", "--lengths", "8", "0"], "--lengths[1] is 0; give 1 or more"),
+        (["bench", "--hidden-size", "10", "--num-heads", "3"], "not a multiple of num_heads 3"),
+        (["bench", "--out", "/proc"], "/proc cannot be written"),
+        (["pack", "--processes", "0"], "--processes is 0"),
         (["rank", "--results", "/proc/nowhere"], "/proc/nowhere/cpu.jsonl cannot be written"),
         (["train", "--mixer", "retnet", "--out", "/proc/nowhere.json"], "/proc/nowhere.json cannot be written"),
         (["bench", "--mixers", "tests/models/fla_style/gated_delta.py"], "name published mixers only"),
@@ -76,15 +87,60 @@ def test_bad_arguments_are_answered_with_the_remedy(
 
 def test_bench_measures_every_length(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "bench.json"
-    sizes = ["--lengths", "16", "40", "--tokens", "64", "--hidden-size", "32", "--num-heads", "2", "--repeats", "1"]
+    sizes = ["--lengths", "8", "40", "--tokens", "64", "--hidden-size", "32", "--num-heads", "2", "--repeats", "1"]
     assert main(["bench", "--mixers", "delta_net", "softmax_attention", *sizes, "--out", str(out)]) == 0
     rows = json.loads(out.read_text())
     assert [(row["mixer"], row["length"], row["batch"]) for row in rows] == [
-        ("delta_net", 16, 4),
+        ("delta_net", 8, 8),
         ("delta_net", 40, 1),
-        ("softmax_attention", 16, 4),
+        ("softmax_attention", 8, 8),
         ("softmax_attention", 40, 1),
     ]
-    assert [row["state_bytes"] for row in rows] == [3200, 3200, 16 * 32 * 2 * 4, 40 * 32 * 2 * 4]
-    assert all(row["train_tokens_s"] > 0 and row["decode_tokens_s"] > 0 for row in rows)
+    assert [row["state_bytes"] for row in rows] == [3200, 3200, 8 * 32 * 2 * 4, 40 * 32 * 2 * 4]
+    assert all(row["train_tokens_s"] > 0 and row["decode_tokens_s"] > 1 for row in rows)
     assert len(capsys.readouterr().out.splitlines()) == 6
+
+
+def test_bench_builds_channel_mixers_at_their_own_width(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    widths = []
+    build = bench.candidate_layer
+
+    def noted(slot, candidate, size, ffn_width, layer):
+        module = build(slot, candidate, size, ffn_width, layer)
+        widths.append({parameter.shape[0] for parameter in module.parameters()})
+        return module
+
+    monkeypatch.setattr(bench, "candidate_layer", noted)
+    arguments = ["bench", "--slot", "channel_mixer", "--mixers", "swiglu", "--lengths", "4", "--hidden-size", "32"]
+    assert main([*arguments, "--num-heads", "2", "--repeats", "1"]) == 0
+    assert widths == [{32, 88}]
+
+
+def test_results_belong_to_the_code_that_made_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slot, stage = slot_named("token_mixer"), load_scale("tiny").stages[0]
+    mixer, data = named(slot, "retnet"), DataSpec(max_bytes=300_000)
+    before = rank._job(mixer, slot.name, stage, 0, data, "cpu").trial_id
+    assert before == rank._job(mixer, slot.name, stage, 0, data, "cpu").trial_id
+    monkeypatch.setattr(rank, "code_digest", lambda: "other")
+    assert before != rank._job(mixer, slot.name, stage, 0, data, "cpu").trial_id
+
+
+def test_a_mixer_named_twice_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = tmp_path / "copy.py"
+    copy.write_text(published_source("token_mixer", "retnet"))
+    arguments = ["rank", *TINY, "--probes", "none", "--seeds", "1", "--results", str(tmp_path / "out")]
+    assert main([*arguments, "--mixers", "retnet", "RetNet", str(copy)]) == 0
+    shown = capsys.readouterr().out
+    assert "1 of 1 trials to train" in shown
+    assert "+-" not in shown
+
+
+RATES = {"grad_norm": 1.0, "learning_rate": 1e-3}
+
+
+def test_speed_is_that_between_two_points_of_a_task() -> None:
+    def point(step: int, elapsed_s: float) -> Metric:
+        return Metric(trial_id="t", task="text", step=step, loss=1.0, tokens=100 * step, elapsed_s=elapsed_s, **RATES)
+
+    assert train._speed(None, point(1, 50.0)) == ""
+    assert train._speed(point(1, 50.0), point(3, 52.0)) == "100 tokens/s"

@@ -286,3 +286,17 @@ def test_parts_grow_so_that_a_child_can_be_lent_all_of_them():
     assert sum(map(part_tokens, range(MAX_PARTS))) > 60_000_000_000
     with pytest.raises(ValueError, match=r"set data\.max_tokens"):
         part_tokens(MAX_PARTS)
+
+
+def test_folders_that_look_alike_from_outside_are_packed_apart(tmp_path: Path):
+    digests = set()
+    for letter in "az":
+        folder = tmp_path / letter / ("same_" + "e" * 60)  # longer than what a pack's name keeps of it
+        folder.mkdir(parents=True)
+        for number in range(100):
+            file = folder / f"{number}.txt"
+            file.write_text(letter * (20 + number))
+            os.utime(file, (0, 0))
+        spec = DataSpec(source=str(folder), tokenizer="bpe", vocab_size=257, cache=str(tmp_path / "cache"))
+        digests.add(pack(spec).index.digest)
+    assert len(digests) == 2
