@@ -66,7 +66,9 @@ class Counts:
     """What one training pass needs, forward and backward, counted without a clock."""
 
     flops: int  # as count_flops
-    elements: int  # read or written by operators: the elementwise work that FLOP counting misses
+    # Read or written by the forward pass: the elementwise work that FLOP counting misses. Not by the backward one, in
+    # which autograd fills a whole gradient for every step that a loop over time selects.
+    elements: int
     peak_bytes: int  # live at once, what is kept for the backward pass included
     operators: int
 
@@ -117,13 +119,14 @@ def count(mixer: nn.Module, hidden_size: int, length: int) -> Counts:
     x_BTD = torch.randn(1, length, hidden_size, generator=torch.Generator().manual_seed(0)).requires_grad_()
     with torch.random.fork_rng(devices=[]), _Meter() as meter:
         out_BTD = mixer.train()(x_BTD)
+        elements = meter.elements
         if out_BTD.requires_grad:
             out_BTD.sum().backward()
         del out_BTD
     mixer.zero_grad(set_to_none=True)
     return Counts(
         flops=meter.flops,
-        elements=meter.elements,
+        elements=elements,
         peak_bytes=meter.peak_bytes,
         operators=meter.operators,
     )
