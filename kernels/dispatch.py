@@ -10,8 +10,7 @@ are causal. With `cu_seqlens`, their cumulative lengths [N + 1], N sequences sta
 `with_state` continues a sequence and hands its state back: decoding is that with T = 1.
 
 Not covered: non-finite values. A NaN or infinity reaches every step of its chunk, earlier ones included, and so does an
-overflow, which the delta rules meet when keys have norms far above 1. Digits of a gate's gradient where the gate leaves
-nothing to tell: in float32, `kda` and `dplr_delta_rule` lose them as log decays near -10 and below.
+overflow, which the delta rules meet when keys have norms far above 1.
 
 Shapes: B batch, T time, H heads, K key dim per head, V value dim per head, D width, S and W taps, P paths, L logits,
 N packed sequences.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kernels.chunks import Chunks, read_corrections
-from kernels.decays import cumulative, overlaps, solve, to_the_end
+from kernels.decays import log_decays, overlaps, solve, to_the_end
 from kernels.recurrence import Result, first_state, outer, read, scaled, state_dtype
 
 _LENGTH = 16  # a power of two
@@ -62,16 +62,17 @@ def chunkwise(
     chunks = Chunks(v, _LENGTH, initial_state, output_final_state)
     q_YCK, k_YCK, v_YCV = chunks.split(scaled(q, scale)), chunks.split(k), chunks.split(v)
     a_YCK, b_YCK = chunks.split(a), chunks.split(b)
-    total_YCK = cumulative(chunks, g)
+    g_YCK = log_decays(chunks, g)
+    total_YCK = g_YCK.cumsum(1)
     before_YCK = torch.cat([torch.zeros_like(total_YCK[:, :1]), total_YCK[:, :-1]], 1)  # a reads ahead of the decay
     keys_YJCK = torch.stack([b_YCK, k_YCK], 1)
     own_YCJ = torch.stack([(q_YCK * b_YCK).sum(-1), (q_YCK * k_YCK).sum(-1)], -1)
     scores_YIJCC = overlaps(
         torch.stack([q_YCK, a_YCK], 1),
-        torch.stack([total_YCK, before_YCK], 1),
         keys_YJCK,
-        total_YCK,
+        g_YCK,
         torch.stack([own_YCJ, torch.zeros_like(own_YCJ)], 2),
+        num_ahead=1,
     )
     (query_b_YCC, query_k_YCC), (a_b_YCC, a_k_YCC) = (kind.unbind(1) for kind in scores_YIJCC.unbind(1))
     read_YCX = torch.cat([torch.bmm(a_k_YCC, v_YCV), before_YCK.exp() * a_YCK], -1)
@@ -79,7 +80,7 @@ def chunkwise(
     # The chunk writes b (U + E S) and k v: one read of [b, k] against [U, v] and [E, 0].
     scores_YCX = torch.cat([query_b_YCC, query_k_YCC], -1)
     written_YXX = torch.cat([solved_YCX, torch.nn.functional.pad(v_YCV, (0, k.shape[-1]))], 1)
-    ends_YCK = to_the_end(total_YCK)
+    ends_YCK = to_the_end(g_YCK)
     out, final = read_corrections(
         chunks,
         scores_YCX,

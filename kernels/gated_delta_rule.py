@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kernels.chunks import Chunks, read_corrections
-from kernels.decays import cumulative, decay_within, solve, to_the_end
+from kernels.decays import decay_within, log_decays, solve, to_the_end
 from kernels.recurrence import Result, first_state, outer, read, scaled, state_dtype
 
 
@@ -59,8 +59,8 @@ def chunkwise(
     chunks = Chunks(v, length_for(k), initial_state, output_final_state)
     q_YCK, k_YCK, v_YCV = chunks.split(scaled(q, scale)), chunks.split(k), chunks.split(v)
     beta_YC1 = chunks.split(beta.unsqueeze(-1))
-    total_YC1 = cumulative(chunks, g.unsqueeze(-1))
-    decay_YCC, since_start_YC1 = decay_within(total_YC1.squeeze(-1)), total_YC1.exp()
+    g_YC1 = log_decays(chunks, g.unsqueeze(-1))
+    decay_YCC, since_start_YC1 = decay_within(g_YC1.squeeze(-1)), g_YC1.cumsum(1).exp()
     written_YCK = beta_YC1 * k_YCK
     solved_YCX = solve(
         torch.bmm(written_YCK, k_YCK.mT) * decay_YCC, torch.cat([beta_YC1 * v_YCV, -since_start_YC1 * written_YCK], -1)
@@ -70,7 +70,7 @@ def chunkwise(
         torch.bmm(q_YCK, k_YCK.mT) * decay_YCC,
         solved_YCX,
         queries_YCK=since_start_YC1 * q_YCK,
-        kept_YCK=k_YCK * to_the_end(total_YC1),
+        kept_YCK=k_YCK * to_the_end(g_YC1),
         decay_Y1X=since_start_YC1[:, -1:],
     )
     return out.to(v.dtype), final

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kernels.chunks import Chunks, read_sums
-from kernels.decays import cumulative, overlaps, to_the_end
+from kernels.decays import log_decays, overlaps, to_the_end
 from kernels.recurrence import Result, first_state, outer, read, scaled, state_dtype
 
 _LENGTH = 16  # a power of two
@@ -54,16 +54,16 @@ def chunkwise(
     """The recurrence in chunks."""
     chunks = Chunks(v, _LENGTH, initial_state, output_final_state)
     q_YCK, k_YCK, v_YCV = chunks.split(scaled(q, scale)), chunks.split(k), chunks.split(v)
-    total_YCK = cumulative(chunks, g)
-    since_start_YCK = total_YCK.exp()
+    g_YCK = log_decays(chunks, g)
+    since_start_YCK = g_YCK.cumsum(1).exp()
     diagonal_YC11 = (q_YCK * k_YCK).sum(-1)[..., None, None]
-    scores = overlaps(q_YCK.unsqueeze(1), total_YCK.unsqueeze(1), k_YCK.unsqueeze(1), total_YCK, diagonal_YC11)
+    scores = overlaps(q_YCK.unsqueeze(1), k_YCK.unsqueeze(1), g_YCK, diagonal_YC11)
     out, final = read_sums(
         chunks,
         scores.flatten(0, 2),
         v_YCV,
         queries_YCK=q_YCK * since_start_YCK,
-        kept_YCK=k_YCK * to_the_end(total_YCK),
+        kept_YCK=k_YCK * to_the_end(g_YCK),
         decay_Y1X=since_start_YCK[:, -1:],
     )
     return out.to(v.dtype), final

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kernels.chunks import Chunks, read_corrections
-from kernels.decays import cumulative, overlaps, solve, to_the_end
+from kernels.decays import log_decays, overlaps, solve, to_the_end
 from kernels.recurrence import Result, first_state, outer, read, scaled, state_dtype
 
 _LENGTH = 16  # a power of two
@@ -61,15 +61,14 @@ def chunkwise(
     chunks = Chunks(v, _LENGTH, initial_state, output_final_state)
     q_YCK, k_YCK, v_YCV = chunks.split(scaled(q, scale)), chunks.split(k), chunks.split(v)
     beta_YC1 = chunks.split(beta.unsqueeze(-1))
-    total_YCK = cumulative(chunks, g)
-    since_start_YCK = total_YCK.exp()
+    g_YCK = log_decays(chunks, g)
+    since_start_YCK = g_YCK.cumsum(1).exp()
     written_YCK = beta_YC1 * k_YCK
     own_YC = (q_YCK * k_YCK).sum(-1)
     scores_YICC = overlaps(
         torch.stack([q_YCK, written_YCK], 1),
-        total_YCK.unsqueeze(1).expand(-1, 2, -1, -1),
         k_YCK.unsqueeze(1),
-        total_YCK,
+        g_YCK,
         torch.stack([own_YC, torch.zeros_like(own_YC)], -1).unsqueeze(-1),
     ).squeeze(2)
     reads_YCC, overlap_YCC = scores_YICC.unbind(1)
@@ -79,7 +78,7 @@ def chunkwise(
         reads_YCC,
         solved_YCX,
         queries_YCK=since_start_YCK * q_YCK,
-        kept_YCK=k_YCK * to_the_end(total_YCK),
+        kept_YCK=k_YCK * to_the_end(g_YCK),
         decay_Y1X=since_start_YCK[:, -1:],
     )
     return out.to(v.dtype), final

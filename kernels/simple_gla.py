@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kernels import gla
 from kernels.chunks import Chunks, read_sums
-from kernels.decays import cumulative, decay_within, to_the_end
+from kernels.decays import decay_within, log_decays, to_the_end
 from kernels.recurrence import Result, scaled
 
 _LENGTH = 32
@@ -50,14 +50,14 @@ def chunkwise(
     """The recurrence in chunks."""
     chunks = Chunks(v, _LENGTH, initial_state, output_final_state)
     q_YCK, k_YCK, v_YCV = chunks.split(scaled(q, scale)), chunks.split(k), chunks.split(v)
-    total_YC1 = cumulative(chunks, g.unsqueeze(-1))
-    since_start_YC1 = total_YC1.exp()
+    g_YC1 = log_decays(chunks, g.unsqueeze(-1))
+    since_start_YC1 = g_YC1.cumsum(1).exp()
     out, final = read_sums(
         chunks,
-        torch.bmm(q_YCK, k_YCK.mT) * decay_within(total_YC1.squeeze(-1)),
+        torch.bmm(q_YCK, k_YCK.mT) * decay_within(g_YC1.squeeze(-1)),
         v_YCV,
         queries_YCK=q_YCK * since_start_YC1,
-        kept_YCK=k_YCK * to_the_end(total_YC1),
+        kept_YCK=k_YCK * to_the_end(g_YC1),
         decay_Y1X=since_start_YC1[:, -1:],
     )
     return out.to(v.dtype), final

@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 from kernels.decays import UnitLowerInverse
 from kernels.forms import CONVOLUTION, GATED_NORM, SEQUENCE
 from kernels.linear_attn import normalised, with_normaliser
-from kernels.testing import SEQUENCE_OPERATORS, Shape, agreement, poisoned_memory, sequence_inputs
+from kernels.testing import SEQUENCE_OPERATORS, Shape, agreement, poisoned_memory, relative_error, sequence_inputs
 
 LENGTHS = (1, 31, 63, 64, 65, 130)
 GATED = ("simple_gla", "gla", "gated_delta_rule", "kda", "dplr_delta_rule")
@@ -114,6 +114,26 @@ def test_strong_decay_neither_overflows_nor_loses_precision(operator, dtype, gen
     assert _agreement(operator, inputs).worst < (1e-10 if dtype == torch.float64 else 1e-4)
     constant = {**inputs, "g": torch.full_like(inputs["g"], -20.0)}
     assert _agreement(operator, constant).worst < (1e-10 if dtype == torch.float64 else 2e-5)
+
+
+@pytest.mark.parametrize("strength", [-5.0, -10.0, -15.0, -20.0])
+@pytest.mark.parametrize("steady", [True, False])
+@pytest.mark.parametrize("operator", GATED)
+def test_the_gradient_of_a_strong_decay_keeps_its_digits_in_float32(operator, steady, strength, generator):
+    """Judged by itself, however small: gates that are nearly shut still learn to open."""
+    inputs = sequence_inputs(operator, Shape(time=70), generator=generator, dtype=torch.float32)
+    shut = torch.rand(inputs["g"].shape, generator=generator) < 0.5
+    g = torch.full_like(inputs["g"], strength) if steady else torch.where(shut, strength, -1e-3)
+    upstream = torch.randn(inputs["v"].shape, generator=generator, dtype=torch.float64)
+    gradients = []
+    for form, dtype in (("definition", torch.float64), ("torch", torch.float32)):
+        leaf = g.detach().to(dtype).requires_grad_()
+        out, state = SEQUENCE[operator][form](
+            **{name: x.detach().to(dtype) for name, x in inputs.items() if name != "g"}, g=leaf, output_final_state=True
+        )
+        ((out * upstream.to(dtype)).sum() + state.sum()).backward()
+        gradients.append(leaf.grad if steady else leaf.grad[shut])
+    assert relative_error(gradients[1], gradients[0]) < 3e-6
 
 
 @pytest.mark.parametrize("operator", [name for name in GATED if name != "dplr_delta_rule"])  # whose a reads before
