@@ -17,16 +17,18 @@ def recurrence(
 ) -> Result:
     """y_t = sum_w weight_DW[:, W-1-w] * x_(t-w), with the state, or zeros, before the start.
 
-    weight[:, -1] multiplies the current step. No bias and no activation.
+    weight[:, -1] multiplies the current step. No bias and no activation. Computed in float32 (float64 for float64 x),
+    gradients summed over time included.
 
     Source: the short convolution of Fu et al. 2022, "Hungry Hungry Hippos" (arXiv 2212.14052), as a plain FIR filter.
     """
     dtype, taps = state_dtype(x), weight.shape[1]
-    window_BWD = _history(x.to(dtype), taps, initial_state)
+    wide_BTD, weight_WD = x.to(dtype), weight.to(dtype).mT  # once: within the loop gradients would add up in bfloat16
+    window_BWD = _history(wide_BTD, taps, initial_state)
     steps: list[Tensor] = []
-    for x_BD in x.to(dtype).unbind(1):
+    for x_BD in wide_BTD.unbind(1):
         window_BWD = torch.cat([window_BWD, x_BD.unsqueeze(1)], 1)
-        steps.append((window_BWD * weight.to(dtype).mT).sum(1))
+        steps.append((window_BWD * weight_WD).sum(1))
         window_BWD = window_BWD[:, 1:]
     return torch.stack(steps, 1).to(x.dtype), window_BWD if output_final_state else None
 

@@ -39,11 +39,13 @@ def reference(
     """
     dtype = state_dtype(x)
     state_BMD = _state(x, short, long, initial_state)
+    wide_BTD = x.to(dtype)  # and the filters, once: within the loop gradients would add up in bfloat16
+    short_DS, long_DW = short.to(dtype), long.to(dtype)
     steps: list[tuple[Tensor, Tensor]] = []
-    for t in range(x.shape[1]):
-        seen_BND = torch.cat([state_BMD, x[:, t : t + 1].to(dtype)], 1)
-        short_BD = torch.einsum("bsd,ds->bd", seen_BND[:, seen_BND.shape[1] - short.shape[1] :], short.to(dtype))
-        long_BD = torch.einsum("bwd,dw->bd", seen_BND[:, seen_BND.shape[1] - long.shape[1] :], long.to(dtype))
+    for x_BD in wide_BTD.unbind(1):
+        seen_BND = torch.cat([state_BMD, x_BD.unsqueeze(1)], 1)
+        short_BD = torch.einsum("bsd,ds->bd", seen_BND[:, seen_BND.shape[1] - short.shape[1] :], short_DS)
+        long_BD = torch.einsum("bwd,dw->bd", seen_BND[:, seen_BND.shape[1] - long.shape[1] :], long_DW)
         steps.append((short_BD, long_BD))
         state_BMD = seen_BND[:, 1:]
     answer = TwoScale(*(torch.stack(scale, 1).to(x.dtype) for scale in zip(*steps, strict=True)))
