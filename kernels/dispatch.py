@@ -1,7 +1,7 @@
 """The operators that mixers are written against: inputs checked, and handed to the implementation that the rule names.
 
-The rule is in `kernels.rule`; KERNELS_BACKEND in the environment forces an implementation. Equations and papers stand
-with the definitions, `recurrence` in each operator's module.
+The checks are in `kernels.checks`, the rule in `kernels.rule`; KERNELS_BACKEND in the environment forces an
+implementation. Equations and papers stand with the definitions, `recurrence` in each operator's module.
 
 Layout is [B, T, H, K | V], any T from 1 up; q is multiplied by `scale`, K**-0.5 where that is None. Results have the
 dtype of v (of x, of the first path); states are float32 (float64 for float64 inputs), under autocast too. All operators
@@ -24,6 +24,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from torch import Tensor
 
+from kernels import checks
 from kernels import path_fusion as _path_fusion
 from kernels.forms import (
     GATED_NORM,
@@ -165,10 +166,7 @@ def causal_conv(x: Tensor, weight: Tensor, *, cu_seqlens: Tensor | None = None) 
 
 def rms_norm_gated(x: Tensor, gate: Tensor, weight: Tensor, *, eps: float = 1e-5, activation: str = "swish") -> Tensor:
     """x / rms(x) * weight * act(gate) over the last dimension; x and gate of one shape, act is swish or sigmoid."""
-    if gate.shape != x.shape:
-        raise ValueError(f"gate has shape {_shape(gate)} and x {_shape(x)}; both have to be the same")
-    if weight.shape != x.shape[-1:]:
-        raise ValueError(f"weight has shape {_shape(weight)}; for x {_shape(x)} it has to be {[x.shape[-1]]}")
+    checks.gated_norm(x, gate, weight, eps)
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation is {activation!r}; use one of {', '.join(ACTIVATIONS)}")
     form = GATED_NORM[choose(x, GATED_NORM)]
@@ -199,10 +197,11 @@ def path_fusion(
 
 def fuse_paths(paths: Sequence[Tensor], weights: Tensor) -> Tensor:
     """o_BTHV: sum over p of weights_BTHP[..., p] * paths[p], each path [B, T, H, V]."""
-    _path_fusion.check_paths(paths)
+    checks.paths(paths)
+    checks.floating("weights", weights, "[B, T, H, P]")
     if weights.shape != (*paths[0].shape[:3], len(paths)):
         wanted = [*paths[0].shape[:3], len(paths)]
-        raise ValueError(f"weights has shape {_shape(weights)}; for {len(paths)} paths it has to be {wanted}")
+        raise ValueError(f"weights has shape {checks.shape(weights)}; for {len(paths)} paths it has to be {wanted}")
     form = PATH_SUM[choose(paths[0], PATH_SUM)]
     with full_precision(weights):
         return form(paths, weights)
@@ -216,7 +215,7 @@ def with_state(
     For the operators of this module that carry one: all but the norm and the fusion of paths.
 
     Raises:
-        ValueError: the operator has no state, or the state is of another shape.
+        ValueError: the operator has no state, or the state is of another shape or of integers.
     """
     name = getattr(operator, "__name__", str(operator))
     if _STATEFUL.get(name) is not operator:
@@ -279,14 +278,12 @@ def _sequence(
     final: bool = False,
 ) -> _Answer:
     q, k, v, *gates = tensors
-    _check_qkv(q, k, v)
+    checks.sequence(q, k, v)
     for (name, channels), gate in zip(_GATES[operator], gates, strict=True):
-        _check_gate(name, gate, k.shape if channels else k.shape[:3], "BTHK" if channels else "BTH")
+        checks.gate(name, gate, k.shape if channels else k.shape[:3], "BTHK" if channels else "BTH")
     if normalize:
         v = with_normaliser(v)
-    if state is not None:
-        rows = q.shape[0] if cu_seqlens is None else len(cu_seqlens) - 1
-        _check_state(state, (rows, q.shape[2], q.shape[3], v.shape[3]))
+    checks.continued(q, cu_seqlens, state, (q.shape[2], q.shape[3], v.shape[3]))
     out, last = run_sequence(operator, (q, k, v, *gates), scale=scale, cu_seqlens=cu_seqlens, state=state, final=final)
     return _Answer(normalised(out) if normalize else out, last)
 
@@ -299,7 +296,8 @@ def _convolution(
     state: Tensor | None = None,
     final: bool = False,
 ) -> _Answer:
-    _check_filtered("causal_conv", x, {"weight": weight}, weight.shape[-1] - 1, cu_seqlens, state)
+    checks.filtered("causal_conv", x, {"weight": weight})
+    checks.continued(x, cu_seqlens, state, (weight.shape[1] - 1, x.shape[2]))
     return _Answer(*run_convolution(x, weight, cu_seqlens=cu_seqlens, state=state, final=final))
 
 
@@ -312,50 +310,6 @@ def _two_scale(
     state: Tensor | None = None,
     final: bool = False,
 ) -> tuple[TwoScale, Tensor | None]:
-    steps = num_state_steps(short, long)
-    _check_filtered("two_scale_fir", x, {"short": short, "long": long}, steps, cu_seqlens, state)
+    checks.filtered("two_scale_fir", x, {"short": short, "long": long})
+    checks.continued(x, cu_seqlens, state, (num_state_steps(short, long), x.shape[2]))
     return run_two_scale(x, short, long, cu_seqlens=cu_seqlens, state=state, final=final)
-
-
-def _check_filtered(
-    operator: str,
-    x: Tensor,
-    filters: dict[str, Tensor],
-    state_steps: int,
-    cu_seqlens: Tensor | None,
-    state: Tensor | None,
-) -> None:
-    if x.dim() != 3 or x.shape[0] < 1 or x.shape[1] < 1:
-        raise ValueError(f"x has shape {_shape(x)}; {operator} takes [B, T, D] with B and T >= 1: flatten heads into D")
-    for name, weight in filters.items():
-        if weight.dim() != 2 or weight.shape[0] != x.shape[2] or weight.shape[1] < 1:
-            raise ValueError(f"{name} has shape {_shape(weight)}; for x {_shape(x)} it has to be [{x.shape[2]}, taps]")
-    if state is not None:
-        rows = x.shape[0] if cu_seqlens is None else len(cu_seqlens) - 1
-        _check_state(state, (rows, state_steps, x.shape[2]))
-
-
-def _check_qkv(q: Tensor, k: Tensor, v: Tensor) -> None:
-    if q.dim() != 4 or q.shape[0] < 1 or q.shape[1] < 1:
-        raise ValueError(f"q has shape {_shape(q)}; operators take [B, T, H, K] with B and T >= 1")
-    if k.shape != q.shape:
-        raise ValueError(f"k has shape {_shape(k)} and q {_shape(q)}; both have to be the same [B, T, H, K]")
-    if v.dim() != 4 or v.shape[:3] != q.shape[:3]:
-        raise ValueError(f"v has shape {_shape(v)}; for q {_shape(q)} it has to be {[*q.shape[:3], 'V']}")
-    for name, x in (("q", q), ("k", k), ("v", v)):
-        if not x.is_floating_point():
-            raise ValueError(f"{name} has dtype {x.dtype}; operators take floating point: cast it with .to(x.dtype)")
-
-
-def _check_gate(name: str, gate: Tensor, shape: tuple[int, ...], legend: str) -> None:
-    if gate.shape != shape:
-        raise ValueError(f"{name} has shape {_shape(gate)}; it has to be {list(shape)} ({legend})")
-
-
-def _check_state(state: Tensor, shape: tuple[int, ...]) -> None:
-    if state.shape != shape:
-        raise ValueError(f"state has shape {_shape(state)}; it has to be {list(shape)}: give what was returned")
-
-
-def _shape(x: Tensor) -> str:
-    return str(list(x.shape))

@@ -25,11 +25,7 @@ class Packing:
             raise ValueError(
                 f"inputs have batch size {like_BTX.shape[0]} and cu_seqlens is given: make them one row [1, T, ...]"
             )
-        if cu_seqlens.dim() != 1 or len(cu_seqlens) < 1 or cu_seqlens.is_floating_point():
-            raise ValueError(
-                f"cu_seqlens is {cu_seqlens.dtype} of shape {list(cu_seqlens.shape)}; give cumulative lengths [N + 1], "
-                "whole numbers"
-            )
+        check_borders(cu_seqlens)
         borders = cu_seqlens.to(device=like_BTX.device, dtype=torch.long)
         self.lengths_N = borders.diff()
         if int(borders[0]) != 0 or int(borders[-1]) != like_BTX.shape[1] or bool((self.lengths_N < 0).any()):
@@ -58,3 +54,12 @@ class Packing:
         width = history_NWX.shape[1]
         places = self.lengths_N[:, None] + torch.arange(width, device=whole.device)
         return whole[torch.arange(self.count, device=whole.device)[:, None], places]
+
+
+def check_borders(cu_seqlens: Tensor) -> None:
+    """ValueError unless they can be cumulative lengths; their values are not read."""
+    if cu_seqlens.dim() != 1 or len(cu_seqlens) < 1 or cu_seqlens.is_floating_point():
+        raise ValueError(
+            f"cu_seqlens is {cu_seqlens.dtype} of shape {list(cu_seqlens.shape)}; give cumulative lengths [N + 1], "
+            "whole numbers"
+        )

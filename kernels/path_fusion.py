@@ -16,11 +16,11 @@ two_stage).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from kernels import checks
 from kernels.recurrence import state_dtype
 
 GATES = ("softmax", "sigmoid", "two_stage")
@@ -119,11 +119,9 @@ def check(
     floor: float | Tensor = 0.0,
     groups: Sequence[int] = (),
 ) -> None:
-    """ValueError if the arguments do not fit each other; values of tensors are not read, to wait for no device."""
-    check_paths(paths)
-    for name, x in (("paths", paths[0]), ("logits", logits)):
-        if not x.is_floating_point():
-            raise ValueError(f"{name} have dtype {x.dtype}; path fusion takes floating point: cast with .float()")
+    """TypeError or ValueError if the arguments do not fit each other; values of tensors are not read."""
+    checks.paths(paths)
+    checks.floating("logits", logits, "[B, T, H, L]")
     num_paths, steps_BTH = len(paths), list(paths[0].shape[:3])
     if gate == "two_stage" and sum(groups) != num_paths:
         raise ValueError(f"groups={tuple(groups)} hold {sum(groups)} paths; they have to sum to the {num_paths} given")
@@ -136,16 +134,6 @@ def check(
         )
     _check_temperature(temperature, num_heads=steps_BTH[2])
     _check_floor(floor, gate, [*steps_BTH, num_paths])
-
-
-def check_paths(paths: Sequence[Tensor]) -> None:
-    """ValueError unless there are paths, all of one shape [B, T, H, V]."""
-    if not paths:
-        raise ValueError("paths is empty; give at least one tensor [B, T, H, V]")
-    shapes = [list(path.shape) for path in paths]
-    unequal = next((b for a, b in pairwise(shapes) if a != b), None)
-    if unequal is not None or paths[0].dim() != 4:
-        raise ValueError(f"paths have shapes {shapes}; all have to be the same [B, T, H, V]")
 
 
 def _num_paths(logits: Tensor, gate: str, groups: Sequence[int]) -> int:

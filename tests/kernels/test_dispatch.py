@@ -1,4 +1,5 @@
 import itertools
+import re
 import subprocess
 import sys
 
@@ -166,7 +167,7 @@ def test_half_precision_inputs_may_differ_in_dtype(generator):
     ("broken", "message"),
     [
         ({"q": (2, 5, 12)}, r"q has shape \[2, 5, 12\]; operators take \[B, T, H, K\]"),
-        ({"q": (2, 0, 3, 4), "k": (2, 0, 3, 4)}, r"with B and T >= 1"),
+        ({"q": (2, 0, 3, 4), "k": (2, 0, 3, 4)}, r"with B, T, H and K >= 1"),
         ({"k": (2, 5, 3, 6)}, r"k has shape \[2, 5, 3, 6\] and q \[2, 5, 3, 4\]"),
         ({"v": (2, 5, 4, 4)}, r"v has shape \[2, 5, 4, 4\]"),
         ({"g": (2, 5, 3, 1)}, r"g has shape \[2, 5, 3, 1\]; it has to be \[2, 5, 3\] \(BTH\)"),
@@ -180,10 +181,119 @@ def test_wrong_shapes_are_named_with_the_right_one(broken, message):
         dispatch.gated_delta_rule(**inputs)
 
 
-def test_integer_inputs_are_refused():
-    x = torch.zeros(1, 2, 1, 4)
-    with pytest.raises(ValueError, match=r"k has dtype torch.int64"):
-        dispatch.linear_attn(x, x.long(), x)
+HEADS, GATE, WIDE = torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, 3), torch.zeros(1, 2, 8)
+OPERATORS_AND_INPUTS = {
+    "linear_attn": {"q": HEADS, "k": HEADS, "v": HEADS},
+    "gated_delta_rule": {"q": HEADS, "k": HEADS, "v": HEADS, "g": GATE, "beta": GATE},
+    "dplr_delta_rule": {"q": HEADS, "k": HEADS, "v": HEADS, "a": HEADS, "b": HEADS, "g": HEADS},
+    "causal_conv": {"x": WIDE, "weight": torch.zeros(8, 4)},
+    "two_scale_fir": {"x": WIDE, "short": torch.zeros(8, 3), "long": torch.zeros(8, 5)},
+    "rms_norm_gated": {"x": HEADS, "gate": HEADS, "weight": torch.zeros(4)},
+    "path_fusion": {"paths": [HEADS, HEADS], "logits": torch.zeros(1, 2, 3, 2)},
+    "fuse_paths": {"paths": [HEADS, HEADS], "weights": torch.zeros(1, 2, 3, 2)},
+}
+
+
+def _every_input():
+    return [(operator, name) for operator, inputs in OPERATORS_AND_INPUTS.items() for name in inputs]
+
+
+@pytest.mark.parametrize(("operator", "name"), _every_input())
+def test_integer_inputs_are_refused(operator, name):
+    inputs = OPERATORS_AND_INPUTS[operator]
+    getattr(dispatch, operator)(**inputs)
+    broken = [HEADS, HEADS.long()] if name == "paths" else inputs[name].long()
+    told = "paths[1]" if name == "paths" else name
+    with pytest.raises(ValueError, match=rf"^{re.escape(told)} has dtype torch.int64; operators take floating point: "):
+        getattr(dispatch, operator)(**{**inputs, name: broken})
+
+
+@pytest.mark.parametrize(("operator", "name"), _every_input())
+def test_what_is_no_tensor_is_refused(operator, name):
+    told = (
+        r"paths is 0\.5 \(float\); give a list of tensors"
+        if name == "paths"
+        else rf"^{name} is 0\.5 \(float\); give a tensor "
+    )
+    with pytest.raises(TypeError, match=told):
+        getattr(dispatch, operator)(**{**OPERATORS_AND_INPUTS[operator], name: 0.5})
+
+
+@pytest.mark.parametrize(
+    ("operator", "broken", "error", "message"),
+    [
+        (
+            "linear_attn",
+            {"q": HEADS[..., :0], "k": HEADS[..., :0]},
+            ValueError,
+            r"q has shape \[1, 2, 3, 0\]; .*K >= 1",
+        ),
+        (
+            "linear_attn",
+            dict.fromkeys("qkv", HEADS[:, :, :0]),
+            ValueError,
+            r"q has shape \[1, 2, 0, 4\]; .*H and K >= 1",
+        ),
+        ("linear_attn", {"v": HEADS[..., :0]}, ValueError, r"v has shape \[1, 2, 3, 0\]; .* with V >= 1"),
+        (
+            "linear_attn",
+            {"cu_seqlens": [0, 2]},
+            TypeError,
+            r"cu_seqlens is \[0, 2\] \(list\); give a tensor of cumulative",
+        ),
+        ("causal_conv", {"cu_seqlens": [0, 2]}, TypeError, r"cu_seqlens is \[0, 2\] \(list\)"),
+        (
+            "causal_conv",
+            {"x": WIDE[..., :0], "weight": torch.zeros(0, 4)},
+            ValueError,
+            r"x has shape .*B, T and D >= 1",
+        ),
+        ("causal_conv", {"weight": torch.tensor(1.0)}, ValueError, r"weight has shape \[\]; .* has to be \[8, taps\]"),
+        ("two_scale_fir", {"short": torch.zeros(8)}, ValueError, r"short has shape \[8\]; .* has to be \[8, taps\]"),
+        (
+            "two_scale_fir",
+            {"long": torch.zeros(8, 0)},
+            ValueError,
+            r"long has shape \[8, 0\]; .* has to be \[8, taps\]",
+        ),
+        (
+            "rms_norm_gated",
+            {"x": torch.zeros(4), "gate": torch.zeros(4)},
+            ValueError,
+            r"x has shape \[4\]; rms_norm_gated takes \[B, T, ..., V\]",
+        ),
+        ("rms_norm_gated", {"eps": 0.0}, ValueError, r"eps is 0.0; .* give a number above 0"),
+        ("rms_norm_gated", {"eps": -1e-5}, ValueError, r"eps is -1e-05; .* give a number above 0"),
+        ("rms_norm_gated", {"eps": float("nan")}, ValueError, r"eps is nan; .* give a number above 0"),
+        (
+            "path_fusion",
+            {"paths": HEADS.expand(2, 1, 2, 3, 4)},
+            TypeError,
+            r"paths is one tensor of .*paths\.unbind\(0\)",
+        ),
+        (
+            "path_fusion",
+            {"paths": (x for x in [HEADS])},
+            TypeError,
+            r"paths is .* \(generator\); give a list of tensors",
+        ),
+        ("fuse_paths", {"paths": (x for x in [HEADS])}, TypeError, r"paths is .* \(generator\); give a list"),
+        ("path_fusion", {"paths": [HEADS, 1.0]}, TypeError, r"paths\[1\] is 1.0 \(float\); give a tensor"),
+    ],
+)
+def test_inputs_that_no_operator_can_use_are_named_with_a_remedy(operator, broken, error, message):
+    with pytest.raises(error, match=message):
+        getattr(dispatch, operator)(**{**OPERATORS_AND_INPUTS[operator], **broken})
+
+
+def test_states_and_borders_that_cannot_be_are_refused():
+    inputs = OPERATORS_AND_INPUTS["linear_attn"]
+    with pytest.raises(TypeError, match=r"state is 0 \(int\); give a tensor \[1, 3, 4, 4\]"):
+        dispatch.with_state(dispatch.linear_attn, **inputs, state=0)
+    with pytest.raises(ValueError, match=r"state has dtype torch.int64"):
+        dispatch.with_state(dispatch.linear_attn, **inputs, state=torch.zeros(1, 3, 4, 4, dtype=torch.long))
+    with pytest.raises(ValueError, match=r"give cumulative lengths \[N \+ 1\], whole numbers"):
+        dispatch.with_state(dispatch.linear_attn, **inputs, state=HEADS, cu_seqlens=torch.tensor(2))
 
 
 def test_convolution_and_fusion_name_wrong_shapes():

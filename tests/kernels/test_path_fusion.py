@@ -111,7 +111,7 @@ def test_pytorch_form_agrees_with_the_definition(gate, dtype, generator):
             {"logits": torch.zeros(2, 4, 2, 3)},
             r"logits have shape \[2, 4, 2, 3\]; for these paths give \[2, 5, 2, 'L'\]",
         ),
-        ({"logits": torch.zeros(2, 5, 2, 3, dtype=torch.int64)}, r"logits have dtype torch.int64"),
+        ({"logits": torch.zeros(2, 5, 2, 3, dtype=torch.int64)}, r"logits has dtype torch.int64"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused_with_a_remedy(change, message, generator):
