@@ -1,10 +1,12 @@
 """FusionGatedFIRNet: a gate of its own for every path, and a memory that retains a learned share.
 
     S_t = lambda_h S_(t-1) (I - beta_t k_t k_t^T) + beta_t v_t k_t^T,  m_t = S_t q_t
-    o = sum_p sigmoid(gate_p(x)) path_p,  paths short(v), long(v), m, v,  y = W_o norm_h(o)
+    o = sum_p sigmoid(gate_p(x)) path_p,  paths short(v), long(v), norm_h(m), v,  y = W_o o
 
-Independent sigmoids in place of one softmax: several paths can be fully open at once. The delta rule forgets by a
-retention factor that each head learns.
+Independent sigmoids in place of one softmax: several paths can be fully open at once, or all of them shut. Only the
+memory is normalised, ahead of the gates: a norm behind them would leave nothing but their ratios, here how open they
+are counts, and a head whose gates are shut is silent. The delta rule forgets by a retention factor that each head
+learns.
 
 Liu et al. 2025, "AlphaGo Moment for Model Architecture Discovery" (arXiv 2507.18074), written from its description;
 filters start as the identity. Head dim D / num_heads.
@@ -35,7 +37,7 @@ class TokenMixer(nn.Module):
         self.long_fir = nn.Parameter(identity_filter(hidden_size, LONG))
         self.router = nn.Linear(hidden_size, num_heads * 4)
         self.retention = nn.Parameter(torch.linspace(3.0, 7.0, num_heads))
-        self.o_norm = nn.RMSNorm(self.head_dim, eps=1e-5)
+        self.m_norm = nn.RMSNorm(self.head_dim, eps=1e-5)
         self.o_proj = nn.Linear(hidden_size, hidden_size, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -66,8 +68,8 @@ class TokenMixer(nn.Module):
         self, x: torch.Tensor, v: torch.Tensor, short: torch.Tensor, long: torch.Tensor, memory: torch.Tensor
     ) -> torch.Tensor:
         logits = self.router(x).view(*x.shape[:2], self.num_heads, 4)
-        o = path_fusion([short, long, memory, v], logits, gate="sigmoid")
-        out: torch.Tensor = self.o_proj(self.o_norm(o).flatten(2))
+        o = path_fusion([short, long, self.m_norm(memory), v], logits, gate="sigmoid")
+        out: torch.Tensor = self.o_proj(o.flatten(2))
         return out
 
     def state_bytes(self) -> int:

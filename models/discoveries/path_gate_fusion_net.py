@@ -1,12 +1,14 @@
 """PathGateFusionNet: a router in two stages, first copy or context, then which context.
 
     S_t = S_(t-1) (I - beta_t k_t k_t^T) + beta_t v_t k_t^T,  m_t = S_t q_t
-    o = b_1 v + b_2 (s_1 short(v) + s_2 long(v) + s_3 m) + rho_h v,  b and s softmaxes of gate(x)
-    y = W_o norm_h(o * sigmoid(W_g x))
+    o = sum_p (f_h + (1 - 4 f_h) w_p) path_p,  paths v, short(v), long(v), m
+    w = [b_1, b_2 s_1, b_2 s_2, b_2 s_3],  b and s softmaxes of gate(x);  f_h = 0.02 + 0.08 sigmoid(rho_h)
+    y = W_o (sigmoid(W_g x)_h norm_h(o))
 
 Stage one splits the budget between the direct value path and a contextual pool, stage two the pool over a short filter,
-a long one and the delta rule. A small residual that is always on keeps every path's gradient alive; each head has an
-output gate.
+a long one and the delta rule. A share f_h of every path is always on and learned per head, never below 0.02, so that
+every path gets a gradient however the router decides. Each head has an output gate; it stands behind the norm, which
+would cancel it.
 
 Liu et al. 2025, "AlphaGo Moment for Model Architecture Discovery" (arXiv 2507.18074), written from its description;
 filters start as the identity. Head dim D / num_heads.
@@ -19,6 +21,7 @@ from torch import nn
 from kernels.dispatch import causal_conv, delta_rule, path_fusion, two_scale_fir, with_state
 
 TAPS, SHORT, LONG = 4, 3, 31
+FLOOR, MOST = 0.02, 0.1  # of what is always on of each path
 
 State = tuple[torch.Tensor, ...]  # of the convolution before q, k, v; of the filters; of the memory
 
@@ -36,9 +39,9 @@ class TokenMixer(nn.Module):
         self.short_fir = nn.Parameter(identity_filter(hidden_size, SHORT))
         self.long_fir = nn.Parameter(identity_filter(hidden_size, LONG))
         self.router = nn.Sequential(
-            nn.Linear(hidden_size, hidden_size // 2), nn.GELU(), nn.Linear(hidden_size // 2, num_heads * 6)
+            nn.Linear(hidden_size, hidden_size // 2), nn.GELU(), nn.Linear(hidden_size // 2, num_heads * 5)
         )
-        self.residual = nn.Parameter(torch.full((num_heads,), 0.1))
+        self.residual = nn.Parameter(torch.full((num_heads,), -2.0))
         self.head_gate = nn.Linear(hidden_size, num_heads)
         self.o_norm = nn.RMSNorm(self.head_dim, eps=1e-5)
         self.o_proj = nn.Linear(hidden_size, hidden_size, bias=False)
@@ -66,10 +69,18 @@ class TokenMixer(nn.Module):
     def _out(
         self, x: torch.Tensor, v: torch.Tensor, short: torch.Tensor, long: torch.Tensor, memory: torch.Tensor
     ) -> torch.Tensor:
-        logits = self.router(x).view(*x.shape[:2], self.num_heads, 6)
-        o = path_fusion([v, short, long, memory], logits, gate="two_stage", groups=(1, 3))
-        o = (o + self.residual[:, None] * v) * torch.sigmoid(self.head_gate(x)).unsqueeze(-1)
-        out: torch.Tensor = self.o_proj(self.o_norm(o).flatten(2))
+        budgets, within = self.router(x).view(*x.shape[:2], self.num_heads, 5).split([2, 3], -1)
+        alone = torch.zeros_like(budgets[..., :1])  # the share of v in its group of one needs no logit
+        floor = FLOOR + (MOST - FLOOR) * torch.sigmoid(self.residual)
+        o = path_fusion(
+            [v, short, long, memory],
+            torch.cat([budgets, alone, within], -1),
+            gate="two_stage",
+            groups=(1, 3),
+            floor=floor.unsqueeze(-1),
+        )
+        gated = torch.sigmoid(self.head_gate(x)).unsqueeze(-1) * self.o_norm(o)
+        out: torch.Tensor = self.o_proj(gated.flatten(2))
         return out
 
     def state_bytes(self) -> int:
