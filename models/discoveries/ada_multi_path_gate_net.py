@@ -3,8 +3,14 @@
     S_t = S_(t-1) (I - beta_t k_t k_t^T) + beta_t v_t k_t^T,  m_t = S_t q_t
     o = sum_p (f + (1 - 4 f) softmax_p(u + u_h + u_h(x))) path_p,  paths short(v), long(v), m, v,  y = W_o norm_h(o)
 
-A small floor f and a persistent penalty on low entropy: since a mixer has no loss of its own, the penalty's gradient is
-added where the logits are used, and only there.
+A small floor f and a persistent penalty on low entropy, in training alone: what adding
+
+    0.05 / 64 * sum over sequences (mean over steps and heads of sum_p s_p log s_p),  s = softmax_p(u + u_h + u_h(x))
+
+to the loss would give. A mixer has no loss of its own, so the penalty's gradient is added where the logits are used,
+whatever gradient arrives there: that one fades when the gate collapses. Its weight per sequence is fixed, since a piece
+of a batch cannot know its share: pieces add up to the whole exactly, a batch of 64 sequences has 0.05 times the mean,
+one of B has B / 64 times that. A loss that is scaled as a whole (by a gradient scaler, say) does not scale it.
 
 Liu et al. 2025, "AlphaGo Moment for Model Architecture Discovery" (arXiv 2507.18074), written from its description;
 filters start as the identity. Head dim D / num_heads.
@@ -20,7 +26,7 @@ from kernels.dispatch import causal_conv, delta_rule, path_fusion, two_scale_fir
 
 TAPS, SHORT, LONG = 4, 3, 31
 FLOOR = 0.02
-ENTROPY_WEIGHT = 0.1  # of the gradient that a token's logits get
+ENTROPY_WEIGHT, BATCH = 0.05, 64  # of lacking entropy beside the mean loss of a batch of that many sequences
 
 State = tuple[torch.Tensor, ...]  # of the convolution before q, k, v; of the filters; of the memory
 
@@ -67,7 +73,8 @@ class TokenMixer(nn.Module):
         self, x: torch.Tensor, v: torch.Tensor, short: torch.Tensor, long: torch.Tensor, memory: torch.Tensor
     ) -> torch.Tensor:
         logits = self.router(x).view(*x.shape[:2], self.num_heads, 4) + self.head_logits + self.global_logits
-        logits = EntropyPenalty.apply(logits)  # type: ignore[no-untyped-call]
+        if self.training:
+            logits = kept_open(logits)
         o = path_fusion([short, long, memory, v], logits, floor=FLOOR)
         out: torch.Tensor = self.o_proj(self.o_norm(o).flatten(2))
         return out
@@ -84,22 +91,26 @@ def identity_filter(width: int, taps: int) -> torch.Tensor:
     return weight
 
 
-class EntropyPenalty(torch.autograd.Function):
-    """Hands logits on; backward adds, for each token and head, the gradient of lacking entropy of their softmax.
+def kept_open(logits_BTHP: torch.Tensor) -> torch.Tensor:
+    """The same logits; their gradient gets that of lacking entropy, weighted as above."""
+    strength = ENTROPY_WEIGHT / (BATCH * logits_BTHP.shape[1] * logits_BTHP.shape[2])
+    out: torch.Tensor = EntropyPenalty.apply(logits_BTHP, strength)  # type: ignore[no-untyped-call]
+    return out
 
-    In proportion to the gradient that arrives there, so that a batch in pieces adds up to the whole.
-    """
+
+class EntropyPenalty(torch.autograd.Function):
+    """Hands logits on; backward adds the gradient of strength * sum s log s, s the softmax over the last dimension."""
 
     @staticmethod
-    def forward(ctx: Any, logits: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, logits: torch.Tensor, strength: float) -> torch.Tensor:
         ctx.save_for_backward(logits)
+        ctx.strength = strength
         return logits.view_as(logits)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> torch.Tensor:
-        logs = ctx.saved_tensors[0].log_softmax(-1)
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
+        logits = ctx.saved_tensors[0]
+        logs = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
         shares = logs.exp()
         entropy = -(shares * logs).sum(-1, keepdim=True)
-        strength = ENTROPY_WEIGHT * grads[0].norm(dim=-1, keepdim=True)
-        out: torch.Tensor = grads[0] + strength * shares * (logs + entropy)
-        return out
+        return (grads[0] + ctx.strength * shares * (logs + entropy)).to(logits.dtype), None
