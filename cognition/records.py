@@ -13,8 +13,12 @@ import io
 import math
 import tokenize
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import ClassVar
+
+from cognition.kinds import CallOutcome as CallOutcome
+from cognition.kinds import FailureKind as FailureKind
+from cognition.kinds import ReportKind as ReportKind
+from cognition.kinds import TrialStatus as TrialStatus
 
 _LAYOUT_TOKENS = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
 
@@ -49,44 +53,6 @@ def trial_id_of(candidate_id: str, stage: str, seed: int) -> str:
     return f"{candidate_id}-{stage}-s{seed}"
 
 
-class ReportKind(StrEnum):
-    """How an examination ended."""
-
-    passed = "passed"
-    duplicate = "duplicate"  # novelty: same source or same behaviour as an earlier candidate
-    refused = "refused"  # a property of the gate failed
-    crashed = "crashed"  # the candidate's child died or raised
-    timeout = "timeout"
-
-
-class TrialStatus(StrEnum):
-    """How a trial ended."""
-
-    finished = "finished"
-    failed = "failed"
-    stopped = "stopped"  # ended early by a stopping policy
-
-
-class FailureKind(StrEnum):
-    """Why a trial has no result."""
-
-    error = "error"  # the candidate raised
-    nonfinite = "nonfinite"  # NaN or infinity in loss, weights or hidden states
-    diverged = "diverged"
-    leak = "leak"  # the sealed evaluation's prefix audit disagreed with the full sequence
-    timeout = "timeout"  # past the trial's deadline
-    child_died = "child_died"  # the jailed child ended without a result
-    memory = "memory"  # the child's process tree grew beyond its cap
-    processes = "processes"  # it started more processes than it may
-    disk = "disk"  # it filled its scratch folder
-    slow = "slow"  # a step takes far longer than the baseline's
-    no_progress = "no_progress"  # the loss does not leave where it started
-    too_good = "too_good"  # a training loss that no honest model reaches
-    silent = "silent"  # no word from the child for far longer than a step takes
-    worker_died = "worker_died"  # the Ray worker that hosted the trial ended
-    cancelled = "cancelled"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """Source text that somebody proposed. `number` orders a campaign; `attempt` counts repairs of the same number."""
@@ -106,6 +72,8 @@ class Candidate:
     changes: tuple[str, ...] = ()  # what differs from the first parent, as "field: old -> new"
     repairs: str | None = None  # candidate_id of the attempt that this one repairs
     genome: str | None = None  # the grammar's own notes (JSON); nothing but the grammar reads it
+    mode: str = ""  # what a language model was asked for: "refine", "combine", "simplify", "explore", "repair"
+    model: str | None = None  # the language model that wrote it
     created_at: float = 0.0  # seconds since the epoch
 
 
@@ -242,13 +210,16 @@ class Verdict:
     benchmark: float | None = None  # mean probe accuracy judged, on the same seeds
     benchmark_term: float | None = None
     quality_term: float | None = None  # the LLM judge's score, or the measured quality where none judges
-    quality_source: str = "measured"  # "measured" or "llm"
+    quality_source: str = "measured"  # "measured", "llm", or "both" where the quality is a blend
     cost_quality: float | None = None  # parts of the measured quality, 0..1 each
     state_quality: float | None = None
     novelty_quality: float | None = None
     loss_weight: float = 0.0
     benchmark_weight: float = 0.0
     quality_weight: float = 0.0
+    opinion: float | None = None  # the model judge's score, 1..10, median over its samples
+    opinion_spread: float | None = None  # largest minus smallest sample
+    num_opinions: int = 0
     suspicious: bool = False  # beats the reference by more than the leak margin: re-examined before it was believed
     reason: str = ""
     created_at: float = 0.0
@@ -274,6 +245,7 @@ class Insight:
     low: float  # 95% interval
     high: float
     evidence: tuple[str, ...] = ()  # trial ids
+    source: str = "measured"  # who words the claim: "measured", or "llm"; effect and interval are always measured
     created_at: float = 0.0
 
 
@@ -301,6 +273,90 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Synthesis:
+    """What a language model condensed the insights into: read by later proposals."""
+
+    TABLE: ClassVar[str] = "syntheses"
+    KEY: ClassVar[tuple[str, ...]] = ("round",)
+
+    round: int  # the first is 1; one every `llm.synthesis_every` candidates
+    number: int  # it knows the candidates up to this number
+    text: str
+    works: tuple[str, ...] = ()
+    worn_out: tuple[str, ...] = ()
+    cites: tuple[str, ...] = ()  # insight ids
+    model: str = ""
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """The model judge's score of a published mixer: scored first and again later, so that its drift shows."""
+
+    TABLE: ClassVar[str] = "calibrations"
+    KEY: ClassVar[tuple[str, ...]] = ("round", "name")
+
+    round: int  # 0 before the first candidate is judged
+    name: str
+    candidate_id: str
+    opinion: float | None = None  # 1..10, median; None: no sample could be read
+    spread: float | None = None
+    num_samples: int = 0
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LlmCall:
+    """One attempt to call a language model, answered or not."""
+
+    TABLE: ClassVar[str] = "llm_calls"
+    KEY: ClassVar[tuple[str, ...]] = ("call_id",)
+
+    call_id: str
+    role: str  # "researcher", "engineer", "judge", "analyst", "summary"
+    purpose: str  # "propose", "repair", "assess", "calibrate", "explain", "synthesise", "summarise"
+    number: int  # the candidate's number, or the round
+    attempt: int = 0
+    sample: int = 0  # where the same question is asked several times
+    turn: int = 0  # 0 the question; 1 and on: a correction was asked for
+    arm: str = ""
+    candidate_id: str | None = None  # the candidate that came of it, or that it is about
+    model: str
+    prompt: str  # "role/task": files of agents/prompts
+    prompt_version: str  # "system.task"
+    prompt_hash: str  # 16 hex digits over everything that was sent as text
+    messages: str = ""  # what was sent (JSON)
+    reply: str = ""  # shortened in the middle where it is very long
+    outcome: CallOutcome
+    detail: str = ""
+    input_tokens: int = 0  # as the provider counts them, cached ones included
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    usd: float = 0.0
+    held_usd: float = 0.0  # the reservation of an unanswered call: it stays reserved
+    held_tokens: int = 0
+    latency_s: float = 0.0
+    created_at: float = 0.0  # when it was made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reward:
+    """What a model's work for one attempt was worth: the bandit that chooses models learns from these rows alone."""
+
+    TABLE: ClassVar[str] = "rewards"
+    KEY: ClassVar[tuple[str, ...]] = ("role", "number", "attempt", "model")
+
+    role: str
+    number: int
+    attempt: int = 0
+    model: str
+    reward: float  # 0..1
+    usd: float = 0.0  # what its calls cost, failed ones included
+    reason: str = ""
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """The recovery log: an intent before anything that costs, and what happened to the campaign itself."""
 
@@ -314,6 +370,11 @@ class Event:
     created_at: float = 0.0
 
 
-Record = Candidate | Report | Metric | Trial | Verdict | Insight | Claim | Event
+Record = (
+    Candidate | Report | Metric | Trial | Verdict | Insight | Claim | Synthesis | Calibration | LlmCall | Reward | Event
+)
 
-RECORDS: tuple[type[Record], ...] = (Candidate, Report, Metric, Trial, Verdict, Insight, Claim, Event)
+RECORDS: tuple[type[Record], ...] = (
+    *(Candidate, Report, Metric, Trial, Verdict, Insight, Claim),
+    *(Synthesis, Calibration, LlmCall, Reward, Event),
+)

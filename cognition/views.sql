@@ -146,3 +146,22 @@ SELECT trial_id, candidate_id, stage, seed, split,
            '[{"name": "VARCHAR", "value": "DOUBLE", "stderr": "DOUBLE", "chance": "DOUBLE", "num_items": "BIGINT"}]'
        ), recursive := true)
 FROM trials;
+
+-- The language models at what they cost and what their work was worth, by role.
+CREATE OR REPLACE VIEW models AS
+WITH asked AS (
+    SELECT role, model, count(*) AS num_calls,
+           count(*) FILTER (outcome = 'answered') AS num_answered,
+           count(*) FILTER (outcome IN ('unreadable', 'cut_off')) AS num_unreadable,
+           count(*) FILTER (outcome IN ('timeout', 'dropped', 'cancelled', 'lost')) AS num_unanswered,
+           sum(input_tokens)::BIGINT AS input_tokens, sum(cached_tokens)::BIGINT AS cached_tokens,
+           sum(output_tokens)::BIGINT AS output_tokens, sum(usd) AS usd, sum(held_usd) AS held_usd,
+           avg(latency_s) FILTER (outcome IN ('answered', 'unreadable', 'cut_off')) AS mean_latency_s
+    FROM llm_calls
+    GROUP BY role, model
+),
+worth AS (SELECT role, model, avg(reward) AS mean_reward FROM rewards GROUP BY role, model)
+SELECT asked.*, worth.mean_reward
+FROM asked
+LEFT JOIN worth USING (role, model)
+ORDER BY role, usd DESC, model;

@@ -14,7 +14,7 @@ from tests.cognition.factories import make_candidate, make_metric, make_report, 
 FROZEN = {
     "candidates": "candidate_id VARCHAR, number BIGINT, attempt BIGINT, arm VARCHAR, slot VARCHAR, name VARCHAR, "
     "motivation VARCHAR, source VARCHAR, parent_ids VARCHAR[], changes VARCHAR[], repairs VARCHAR?, genome VARCHAR?, "
-    "created_at DOUBLE",
+    "mode VARCHAR, model VARCHAR?, created_at DOUBLE",
     "reports": "candidate_id VARCHAR, number BIGINT, attempt BIGINT, kind VARCHAR, detail VARCHAR, properties VARCHAR, "
     "fingerprint DOUBLE[], nearest_id VARCHAR?, nearest_distance DOUBLE?, num_parameters BIGINT?, ffn_width BIGINT?, "
     "flops_per_token DOUBLE?, state_bytes BIGINT?, duration_s DOUBLE, created_at DOUBLE",
@@ -27,13 +27,25 @@ FROZEN = {
     "verdicts": "candidate_id VARCHAR, number BIGINT, stage VARCHAR, fitness DOUBLE?, loss DOUBLE?, loss_term DOUBLE?, "
     "benchmark DOUBLE?, benchmark_term DOUBLE?, quality_term DOUBLE?, quality_source VARCHAR, cost_quality DOUBLE?, "
     "state_quality DOUBLE?, novelty_quality DOUBLE?, loss_weight DOUBLE, benchmark_weight DOUBLE, "
-    "quality_weight DOUBLE, suspicious BOOLEAN, reason VARCHAR, created_at DOUBLE",
+    "quality_weight DOUBLE, opinion DOUBLE?, opinion_spread DOUBLE?, num_opinions BIGINT, suspicious BOOLEAN, "
+    "reason VARCHAR, created_at DOUBLE",
     "insights": "insight_id VARCHAR, candidate_id VARCHAR, number BIGINT, claim VARCHAR, slot VARCHAR, stage VARCHAR, "
     "against VARCHAR, against_id VARCHAR, change VARCHAR?, effect DOUBLE, low DOUBLE, high DOUBLE, "
-    "evidence VARCHAR[], created_at DOUBLE",
+    "evidence VARCHAR[], source VARCHAR, created_at DOUBLE",
     "claims": "candidate_id VARCHAR, baseline_id VARCHAR, stage VARCHAR, split VARCHAR, num_seeds BIGINT, "
     "mean_loss DOUBLE, std_loss DOUBLE?, baseline_mean_loss DOUBLE, baseline_std_loss DOUBLE?, difference DOUBLE, "
     "low DOUBLE?, high DOUBLE?, exploration_loss DOUBLE?, created_at DOUBLE",
+    "syntheses": "round BIGINT, number BIGINT, text VARCHAR, works VARCHAR[], worn_out VARCHAR[], cites VARCHAR[], "
+    "model VARCHAR, created_at DOUBLE",
+    "calibrations": "round BIGINT, name VARCHAR, candidate_id VARCHAR, opinion DOUBLE?, spread DOUBLE?, "
+    "num_samples BIGINT, created_at DOUBLE",
+    "llm_calls": "call_id VARCHAR, role VARCHAR, purpose VARCHAR, number BIGINT, attempt BIGINT, sample BIGINT, "
+    "turn BIGINT, arm VARCHAR, candidate_id VARCHAR?, model VARCHAR, prompt VARCHAR, prompt_version VARCHAR, "
+    "prompt_hash VARCHAR, messages VARCHAR, reply VARCHAR, outcome VARCHAR, detail VARCHAR, input_tokens BIGINT, "
+    "cached_tokens BIGINT, output_tokens BIGINT, usd DOUBLE, held_usd DOUBLE, held_tokens BIGINT, latency_s DOUBLE, "
+    "created_at DOUBLE",
+    "rewards": "role VARCHAR, number BIGINT, attempt BIGINT, model VARCHAR, reward DOUBLE, usd DOUBLE, reason VARCHAR, "
+    "created_at DOUBLE",
     "events": "event_id VARCHAR, kind VARCHAR, subject VARCHAR, detail VARCHAR, created_at DOUBLE",
 }
 

@@ -1,0 +1,70 @@
+"""How things end: the closed sets of words that rows use. Standard library only; `cognition.records` hands them on."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ReportKind(StrEnum):
+    """How an examination ended."""
+
+    passed = "passed"
+    duplicate = "duplicate"  # novelty: same source or same behaviour as an earlier candidate
+    refused = "refused"  # a property of the gate failed
+    crashed = "crashed"  # the candidate's child died or raised
+    timeout = "timeout"
+    no_proposal = "no_proposal"  # nobody gave a source text: the models failed, answered without code, or gave up
+
+
+class TrialStatus(StrEnum):
+    """How a trial ended."""
+
+    finished = "finished"
+    failed = "failed"
+    stopped = "stopped"  # ended early by a stopping policy
+
+
+class FailureKind(StrEnum):
+    """Why a trial has no result."""
+
+    error = "error"  # the candidate raised
+    nonfinite = "nonfinite"  # NaN or infinity in loss, weights or hidden states
+    diverged = "diverged"
+    leak = "leak"  # the sealed evaluation's prefix audit disagreed with the full sequence
+    timeout = "timeout"  # past the trial's deadline
+    child_died = "child_died"  # the jailed child ended without a result
+    memory = "memory"  # the child's process tree grew beyond its cap
+    processes = "processes"  # it started more processes than it may
+    disk = "disk"  # it filled its scratch folder
+    slow = "slow"  # a step takes far longer than the baseline's
+    no_progress = "no_progress"  # the loss does not leave where it started
+    too_good = "too_good"  # a training loss that no honest model reaches
+    silent = "silent"  # no word from the child for far longer than a step takes
+    worker_died = "worker_died"  # the Ray worker that hosted the trial ended
+    cancelled = "cancelled"
+
+
+class CallOutcome(StrEnum):
+    """How a call of a language model ended."""
+
+    answered = "answered"
+    unreadable = "unreadable"  # answered and paid for, without what was asked for
+    cut_off = "cut_off"  # answered and paid for, up to the limit of output tokens
+    rate_limited = "rate_limited"  # 429
+    quota = "quota"  # the account's quota or balance is used up: not worth another try
+    server_error = "server_error"  # 5xx
+    rejected = "rejected"  # 4xx: the request or the key is at fault
+    timeout = "timeout"  # no answer in time
+    dropped = "dropped"  # the connection broke, or what came was no answer
+    cancelled = "cancelled"  # the campaign stopped meanwhile
+    lost = "lost"  # the process that waited for it ended
+
+    @property
+    def charged(self) -> bool:
+        """Answered in full, so that tokens and cost are known."""
+        return self in (CallOutcome.answered, CallOutcome.unreadable, CallOutcome.cut_off)
+
+    @property
+    def unanswered(self) -> bool:
+        """Nobody knows whether it was paid for: its reservation is kept."""
+        return self in (CallOutcome.timeout, CallOutcome.dropped, CallOutcome.cancelled, CallOutcome.lost)
