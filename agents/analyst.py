@@ -1,4 +1,4 @@
-"""The Analyst: what one result taught, as differences of losses with their intervals."""
+"""The Analyst: what one result taught, as differences of losses with their intervals, and in a model's words."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Protocol
 
 from agents.brief import Member, Noise
 from cognition.records import Candidate, Insight, Trial, Verdict
@@ -23,10 +24,37 @@ class Context:
     baseline: Member | None = None  # the slot's reference
 
 
+class Words(Protocol):
+    """Words over measured insights; `agents.explaining.ExplainingAnalyst` asks a model for them."""
+
+    async def explain(
+        self,
+        candidate: Candidate,
+        trials: Sequence[Trial],
+        verdict: Verdict,
+        context: Context,
+        measured: Sequence[Insight],
+    ) -> tuple[Insight, ...]:
+        """More insights, over the same comparisons."""
+        ...
+
+
 class Analyst:
     """Explains by comparison: with the parents (change by change), the best sibling and the reference baseline."""
 
+    def __init__(self, words: Words | None = None) -> None:
+        self._words = words
+
     async def explain(
+        self, candidate: Candidate, trials: Sequence[Trial], verdict: Verdict, context: Context, *, now: float = 0.0
+    ) -> tuple[Insight, ...]:
+        """What is measured, and then what a model says of it, where one does."""
+        measured = self.compare(candidate, trials, verdict, context, now=now)
+        if self._words is None:
+            return measured
+        return (*measured, *await self._words.explain(candidate, trials, verdict, context, measured))
+
+    def compare(
         self, candidate: Candidate, trials: Sequence[Trial], verdict: Verdict, context: Context, *, now: float = 0.0
     ) -> tuple[Insight, ...]:
         """One insight per change against the first parent, one per other comparison.

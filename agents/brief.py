@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cognition.records import Candidate, FailureKind, Insight, Report, Trial, Verdict
+from cognition.records import Candidate, FailureKind, Insight, Report, Synthesis, Trial, Verdict
 
 _NOT_THE_CANDIDATES = (FailureKind.worker_died, FailureKind.cancelled)
 
@@ -44,32 +44,6 @@ class Noise:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Brief:
-    """What a researcher is asked for. A proposal is a pure function of it, randomness included."""
-
-    slot: str
-    arm: str
-    number: int
-    attempt: int = 0
-    seed: int
-    parents: tuple[Member, ...] = ()
-    references: tuple[Member, ...] = ()
-    insights: tuple[Insight, ...] = ()
-    refusals: tuple[Report, ...] = ()  # reports on earlier attempts at this number
-    reference_losses: Mapping[str, float] = field(default_factory=dict)  # baseline name -> nats per token
-    now: float = 0.0  # seconds since the epoch; stamps what is proposed
-
-    def __post_init__(self) -> None:
-        for name, value in (("number", self.number), ("attempt", self.attempt), ("seed", self.seed)):
-            if value < 0:
-                raise ValueError(f"brief.{name} is {value}; give a non-negative integer, since it seeds the proposal")
-
-    def rng(self, attempt: int | None = None) -> np.random.Generator:
-        """The generator of one attempt: the same brief gives the same numbers in any process."""
-        return np.random.default_rng([self.seed, self.number, self.attempt if attempt is None else attempt])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What came of one attempt: the gate's report, and the exploration trials where it passed."""
 
@@ -100,3 +74,63 @@ class Evidence:
         """The offence's figures, or the traceback trimmed to the candidate's own lines."""
         trial = self.failed_trial
         return self.report.detail if self.report.refused or trial is None else trial.detail
+
+
+Curve = tuple[tuple[int, float], ...]  # (step, training loss in nats per token)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knowledge:
+    """A piece of the field's literature that a prompt may quote."""
+
+    key: str  # what rows and replies cite it by
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """A candidate with the evidence of what went wrong."""
+
+    candidate: Candidate
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brief:
+    """What a researcher is asked for. A proposal is a pure function of it, randomness included.
+
+    What stands below `now` is for those who read: language models, people. Arms that go without an aid get none of it.
+    """
+
+    slot: str
+    arm: str
+    number: int
+    attempt: int = 0
+    seed: int
+    parents: tuple[Member, ...] = ()
+    references: tuple[Member, ...] = ()
+    insights: tuple[Insight, ...] = ()
+    refusals: tuple[Report, ...] = ()  # reports on earlier attempts at this number
+    reference_losses: Mapping[str, float] = field(default_factory=dict)  # baseline name -> nats per token
+    now: float = 0.0  # seconds since the epoch; stamps what is proposed
+    mode: str = "refine"
+    entry: str = "TokenMixer"  # the class that a source has to define
+    contract: str = ""
+    ancestors: tuple[Member, ...] = ()  # of the first parent, nearest first
+    history: tuple[Member, ...] = ()  # what was tried lately, by number
+    failures: tuple[Failed, ...] = ()  # what was refused or broke lately, by number
+    broken: Failed | None = None  # mode "repair": the promising one to mend
+    synthesis: Synthesis | None = None
+    knowledge: tuple[Knowledge, ...] = ()
+    curves: Mapping[str, Curve] = field(default_factory=dict)  # candidate_id -> its exploration
+    horizon: int | None = None  # deterministic mode: nothing of higher numbers may be known
+
+    def __post_init__(self) -> None:
+        for name, value in (("number", self.number), ("attempt", self.attempt), ("seed", self.seed)):
+            if value < 0:
+                raise ValueError(f"brief.{name} is {value}; give a non-negative integer, since it seeds the proposal")
+
+    def rng(self, attempt: int | None = None) -> np.random.Generator:
+        """The generator of one attempt: the same brief gives the same numbers in any process."""
+        return np.random.default_rng([self.seed, self.number, self.attempt if attempt is None else attempt])

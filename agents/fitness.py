@@ -1,8 +1,9 @@
 """The fitness: one pure function, every term of it kept.
 
 Loss and benchmark terms follow ASI-Arch (arXiv 2507.18074): a sigmoid of slope 6 over the difference to the reference
-baseline, clipped at +-10%. Its third term is an LLM's opinion; where none judges, the measured quality stands in:
-counted cost, state size and novelty. Never a measured time: fitness must not depend on the machine.
+baseline, clipped at +-10%. Its third term is an LLM's opinion; here it is the measured quality (counted cost, state
+size and novelty), blended with a model judge's opinion where one judges. Never a measured time: fitness must not depend
+on the machine.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class FitnessSettings:
     slope: float = 6.0
     leak_margin: float = 0.1  # a loss below the reference by more than this share is suspicious
     leak_sigmas: float = 10.0  # ... or by more than so many standard deviations of a baseline's seeds
+    opinion_share: float = 0.5  # of the quality, where a model judges; 0: none is asked
     novelty_scale: float = 0.3  # fingerprint distance at which novelty is 1 - 1/e
 
     def __post_init__(self) -> None:
@@ -33,6 +35,8 @@ class FitnessSettings:
         for name, weights in (("loss, benchmark, quality", outer), ("cost, state, novelty", inner)):
             if any(not math.isfinite(w) or w < 0 for w in weights) or sum(weights) <= 0:
                 raise ValueError(f"fitness weights ({name}) are {weights}; give non-negative numbers, not all zero")
+        if not 0 <= self.opinion_share <= 1:
+            raise ValueError(f"fitness.opinion_share is {self.opinion_share}; give a share from 0 to 1")
         if self.loss_weight <= 0:
             raise ValueError(f"fitness.loss_weight is {self.loss_weight}; the loss always counts: make it positive")
         for name, value in (
@@ -55,6 +59,7 @@ class Measured:
     flops_per_token: float | None = None
     state_bytes: int | None = None
     novelty: float | None = None  # fingerprint distance to the nearest earlier candidate; None: nothing came before
+    opinion: float | None = None  # a model judge's, as a quality of 0..1; None: nobody's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +119,8 @@ def fitness(measured: Measured, reference: Measured, settings: FitnessSettings, 
     novelty = 1.0 if measured.novelty is None else 1.0 - math.exp(-max(0.0, measured.novelty) / settings.novelty_scale)
     inner = settings.cost_weight + settings.state_weight + settings.novelty_weight
     quality = (settings.cost_weight * cost + settings.state_weight * state + settings.novelty_weight * novelty) / inner
+    if measured.opinion is not None:
+        quality = (1 - settings.opinion_share) * quality + settings.opinion_share * measured.opinion
     benchmark_weight = 0.0 if benchmark_term is None else settings.benchmark_weight
     total = settings.loss_weight + benchmark_weight + settings.quality_weight
     value = (

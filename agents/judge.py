@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from agents.brief import Member, Noise
 from agents.fitness import FitnessSettings, Measured, fitness
+from agents.opinion import OpinionJudge, Opinions, quality_of
 from cognition.records import Candidate, Report, Trial, Verdict
 
 
@@ -29,10 +30,22 @@ def measured_of(trials: Sequence[Trial], report: Report | None) -> Measured:
 
 
 class Judge:
-    """Scores one exploration by the fitness function; states no fact that was not measured."""
+    """Scores one exploration by the fitness function; states no fact that was not measured.
 
-    def __init__(self, settings: FitnessSettings | None = None) -> None:
+    `opinions` asks a model for what is not measured; without it, or with `opinion_share` 0, nobody is asked.
+    """
+
+    def __init__(self, settings: FitnessSettings | None = None, opinions: OpinionJudge | None = None) -> None:
         self.settings = settings or FitnessSettings()
+        self._opinions = opinions
+
+    async def opinions(
+        self, candidate: Candidate, *, purpose: str = "assess", number: int | None = None, horizon: int | None = None
+    ) -> Opinions:
+        """The model judge's samples; none where nobody is asked."""
+        if self._opinions is None or self.settings.opinion_share == 0:
+            return Opinions(samples=())
+        return await self._opinions.opinions(candidate, purpose=purpose, number=number, horizon=horizon)
 
     async def assess(
         self,
@@ -42,6 +55,7 @@ class Judge:
         reference: Member,
         noise: Noise | None = None,
         *,
+        horizon: int | None = None,
         now: float = 0.0,
     ) -> Verdict:
         """The verdict on trials of one stage against the reference baseline's finished trials of the same stage.
@@ -62,6 +76,9 @@ class Judge:
         measured = measured_of(trials, report)
         if yardstick.benchmark is not None and measured.benchmark is None:
             return _withheld(candidate, stage, "no benchmark, while the reference has one", now)
+        opinions = await self.opinions(candidate, horizon=horizon)
+        if opinions.middle is not None:
+            measured = replace(measured, opinion=quality_of(opinions.middle))
         score = fitness(measured, yardstick, self.settings, noise.sigma if noise else None)
         gain = (yardstick.loss - measured.loss) / yardstick.loss
         reason = (
@@ -79,13 +96,16 @@ class Judge:
             benchmark=measured.benchmark,
             benchmark_term=score.benchmark_term,
             quality_term=score.quality_term,
-            quality_source="measured",
+            quality_source=_source(opinions, self.settings),
             cost_quality=score.cost_quality,
             state_quality=score.state_quality,
             novelty_quality=score.novelty_quality,
             loss_weight=score.loss_weight,
             benchmark_weight=score.benchmark_weight,
             quality_weight=score.quality_weight,
+            opinion=opinions.middle,
+            opinion_spread=opinions.spread,
+            num_opinions=len(opinions.samples),
             suspicious=score.suspicious,
             reason=reason,
             created_at=now,
@@ -103,6 +123,12 @@ class Judge:
 def _state_is_measured(report: Report) -> bool:
     """By decoding step by step, or by seeing that nothing is carried; a mixer's own statement counts for nothing."""
     return any(item.name in ("decode", "position_independence") and item.passed for item in report.properties)
+
+
+def _source(opinions: Opinions, settings: FitnessSettings) -> str:
+    if opinions.middle is None:
+        return "measured"
+    return "llm" if settings.opinion_share == 1 else "both"
 
 
 def _outcome(trial: Trial) -> str:

@@ -1,4 +1,4 @@
-"""The ledger: limits on dollars and slot hours, booked at the worst cost before anything is paid for.
+"""The ledger: limits on dollars, tokens and slot hours, booked at the worst cost before anything is paid for.
 
 A reservation counts against the limit until it is settled. One that is never answered keeps counting: nobody knows
 whether it was paid. Not safe for threads; one actor or one event loop owns a ledger.
@@ -13,18 +13,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Dollars and slot hours, each finite and not negative (ValueError otherwise)."""
+    """Dollars, slot hours and tokens of models, each finite and not negative (ValueError otherwise)."""
 
     usd: float = 0.0
     slot_hours: float = 0.0
+    tokens: int = 0
 
     def __post_init__(self) -> None:
-        for name, value in (("usd", self.usd), ("slot_hours", self.slot_hours)):
+        for name, value in (("usd", self.usd), ("slot_hours", self.slot_hours), ("tokens", self.tokens)):
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"cost.{name} is {value}; a cost is finite and not negative")
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(usd=self.usd + other.usd, slot_hours=self.slot_hours + other.slot_hours)
+        return Cost(
+            usd=self.usd + other.usd, slot_hours=self.slot_hours + other.slot_hours, tokens=self.tokens + other.tokens
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +36,10 @@ class Limits:
 
     usd: float | None = None
     slot_hours: float | None = None
+    tokens: int | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("usd", self.usd), ("slot_hours", self.slot_hours)):
+        for name, value in (("usd", self.usd), ("slot_hours", self.slot_hours), ("tokens", self.tokens)):
             if value is not None and not value >= 0:
                 raise ValueError(f"limits.{name} is {value}; give a non-negative number, or null for no limit")
 
@@ -45,7 +49,7 @@ class Reservation:
     """A cost that is held and not yet known."""
 
     number: int  # in the order of this ledger
-    account: str  # "stage/arm"
+    account: str  # "stage/arm", or "model/NAME"
     worst: Cost
 
 
@@ -84,6 +88,7 @@ class BudgetLedger:
         for name, limit, used, held, asked in (
             ("usd", self.limits.usd, total.usd, held_now.usd, worst.usd),
             ("slot_hours", self.limits.slot_hours, total.slot_hours, held_now.slot_hours, worst.slot_hours),
+            ("tokens", self.limits.tokens, total.tokens, held_now.tokens, worst.tokens),
         ):
             if limit is not None and asked > 0 and used + asked > limit:
                 return Refusal(
@@ -100,9 +105,15 @@ class BudgetLedger:
         del self._held[reservation.number]
         self._add(Spend(account=reservation.account, settled=actual, num_settled=1))
 
+    def keep(self, reservation: Reservation) -> None:
+        """Nobody will answer: the worst cost counts for good, marked as held. ValueError if it is not held."""
+        if self._held.pop(reservation.number, None) != reservation:
+            raise ValueError(f"reservation {reservation.number} ({reservation.account}) is not held; keep it once")
+        self._add(Spend(account=reservation.account, held=reservation.worst, num_held=1))
+
     def total(self) -> Cost:
         """Everything settled and held: what counts against the limits."""
-        return sum((spend.settled for spend in self._settled.values()), self.held())
+        return sum((spend.settled + spend.held for spend in self._settled.values()), self.held())
 
     def held(self) -> Cost:
         """Everything that is reserved and may still be settled for less; what an earlier process held will not be."""
@@ -129,9 +140,7 @@ class BudgetLedger:
     def restore(self, spends: Iterable[Spend]) -> None:
         """Book what an earlier process had spent; limits do not apply, since it is spent. What it held stays held."""
         for spend in spends:
-            self._add(Spend(account=spend.account, settled=spend.settled, num_settled=spend.num_settled))
-            if spend.num_held:
-                self._hold(spend.account, spend.held)
+            self._add(spend)
 
     def _hold(self, account: str, worst: Cost) -> Reservation:
         reservation = Reservation(number=self._next_number, account=account, worst=worst)
@@ -144,5 +153,7 @@ class BudgetLedger:
         self._settled[spend.account] = Spend(
             account=row.account,
             settled=row.settled + spend.settled,
+            held=row.held + spend.held,
             num_settled=row.num_settled + spend.num_settled,
+            num_held=row.num_held + spend.num_held,
         )

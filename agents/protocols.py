@@ -10,6 +10,10 @@ from agents.ledger import Cost, Refusal, Reservation, Spend
 from cognition.records import Candidate, Pace, Trial
 
 
+class NoProposal(Exception):
+    """Nobody gave a usable source text; says why. The loop writes it down as a report of that kind."""
+
+
 class Runner(Protocol):
     """Trains candidates somewhere; the engineer sees no more of a cluster than this."""
 
@@ -28,11 +32,14 @@ class Proposer(Protocol):
     """
 
     async def propose(self, brief: Brief) -> Candidate:
-        """A new candidate for the brief's number and attempt."""
+        """A new candidate for the brief's number and attempt. Raises NoProposal where there is none to be had."""
         ...
 
     async def repair(self, candidate: Candidate, evidence: Evidence, brief: Brief) -> Candidate:
-        """The next attempt at a number whose last attempt was refused or failed in training; `repairs` names it."""
+        """The next attempt at a number whose last attempt was refused or failed in training; `repairs` names it.
+
+        Raises NoProposal where it cannot be mended.
+        """
         ...
 
 

@@ -73,7 +73,8 @@ def mutation_weights(space: Space[Any], insights: Iterable[Insight], settings: L
     base = uniform_weights(space)
     if settings.frozen:
         return base
-    by_change = [insight for insight in insights if insight.change and insight.against == "parent"]
+    measured = [insight for insight in insights if insight.source == "measured"]  # words over them say it again
+    by_change = [insight for insight in measured if insight.change and insight.against == "parent"]
     num_changes = Counter((insight.candidate_id, insight.against_id) for insight in by_change)
     seen: dict[Target, list[tuple[float, float]]] = defaultdict(list)
     for insight in by_change:

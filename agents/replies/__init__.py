@@ -1,0 +1,1 @@
+"""What models write back, read with patience and refused with precise complaints."""

@@ -1,0 +1,120 @@
+"""Typed replies: pydantic models, read from JSON in whatever wrapping it comes, repaired where that is possible."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal, TypeVar
+
+import json_repair
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+
+from agents.llm.client import Answer, Unreadable
+from agents.replies.fences import blocks_in
+
+F = TypeVar("F", bound=BaseModel)
+
+_Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=600)]
+_LONGEST_JSON = 100_000  # characters
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(extra="ignore", str_strip_whitespace=True)
+
+
+class ProposalHead(_Form):
+    """What stands in front of the code of a proposal. All of it may be missing."""
+
+    name: Annotated[str, StringConstraints(strip_whitespace=True, max_length=80)] = ""
+    motivation: str = ""
+    changes: list[_Line] = Field(default_factory=list, max_length=12)
+    expectation: str = ""
+    give_up: str = ""  # an engineer's reason to stop
+
+    @field_validator("changes", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
+class Opinion(_Form):
+    """The judge's scores of one mixer, 1 to 10 each."""
+
+    reasoning: str = ""
+    innovation: float = Field(ge=1, le=10)
+    complexity: float = Field(ge=1, le=10)
+
+
+class ClaimForm(_Form):
+    """A statement of the analyst, with the rows that it rests on."""
+
+    statement: Annotated[str, StringConstraints(strip_whitespace=True, min_length=8, max_length=600)]
+    against: Literal["parent", "sibling", "baseline"] = "baseline"
+    change: str | None = None
+    evidence: list[str] = Field(default_factory=list, max_length=32)
+
+
+class Explanation(_Form):
+    """What one result taught."""
+
+    expectation: Literal["met", "missed", "unclear"] = "unclear"
+    claims: list[ClaimForm] = Field(max_length=6)
+
+
+class SynthesisForm(_Form):
+    """What many results taught, with the numbers of the insights behind it."""
+
+    text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=8, max_length=4000)]
+    works: list[_Line] = Field(default_factory=list, max_length=12)
+    worn_out: list[_Line] = Field(default_factory=list, max_length=12)
+    cites: list[str] = Field(default_factory=list, max_length=40)
+
+
+def read_form(answer: Answer, form: type[F]) -> F:
+    """The reply as a form.
+
+    Raises:
+        Unreadable: there is no JSON, or it does not fit; the text quotes the first errors.
+    """
+    value = json_in(answer.text)
+    if value is None:
+        raise Unreadable(f"there is no JSON object in it; give one object with {_fields(form)}")
+    try:
+        return form.model_validate(value)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'object'}: {e['msg']}" for e in error.errors()[:3])
+        raise Unreadable(f"the JSON object does not fit ({wrong}); it needs {_fields(form)}") from error
+
+
+def json_in(reply: str) -> dict[str, Any] | None:
+    """The first JSON object of a reply: alone, in a fence, or between other words; repaired if need be."""
+    texts = [reply.strip(), *(block.text for block in blocks_in(reply) if block.language in ("", "json", "json5"))]
+    for text in texts:
+        if (value := _strict(text)) is not None:
+            return value
+    start, end = reply.find("{"), reply.rfind("}")
+    loose = reply[start : end + 1 if end > start else len(reply)] if start >= 0 else ""
+    for text in (*texts[1:], loose):
+        if "{" in text and len(text) <= _LONGEST_JSON:
+            repaired: Any = json_repair.loads(text)
+            if isinstance(repaired, list):  # several objects between other words
+                repaired = next((item for item in repaired if isinstance(item, dict) and item), None)
+            if isinstance(repaired, dict) and repaired:
+                return {str(key): item for key, item in repaired.items()}
+    return None
+
+
+def schema_of(form: type[BaseModel]) -> str:
+    """The form's JSON schema, for a prompt."""
+    return json.dumps(form.model_json_schema(), indent=1)
+
+
+def _strict(text: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _fields(form: type[BaseModel]) -> str:
+    return ", ".join(name for name in form.model_fields)

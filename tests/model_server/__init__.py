@@ -1,0 +1,1 @@
+"""A local OpenAI-compatible server for tests: real HTTP, scripted answers, faults on order."""
