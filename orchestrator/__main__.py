@@ -14,9 +14,12 @@ python -m orchestrator +campaign=NAME [key=value ...]
 Runs a campaign of architecture research to its end; the same command goes on after any interruption.
 
 campaigns   {campaigns}
-groups      scale=auto|cpu|tiny  arms=auto|grammar|random  selection=two_tier|mad_sigmoid|uniform
+groups      scale=auto|cpu|tiny  selection=two_tier|mad_sigmoid|uniform
+            llm=auto|none|local|openai|anthropic|gemini  arms=auto|llm|ablation|grammar|random|inbox|transcript|mix
             data=stdlib|folder|fineweb_edu  cluster=auto|local  tracking=auto|offline|online|none
 often used  budget.candidates=48     more candidates (on a finished campaign: goes on)
+            budget.usd=2             what language models may cost
+            llm.transcript=runs/OLD  play its recorded replies instead of asking models
             run.name=NAME            another folder under runs/
             run.fresh=true           another campaign beside an existing one
             deterministic=true       one seed gives one campaign, with any number of slots

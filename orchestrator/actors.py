@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -15,19 +16,41 @@ import ray
 from agents.analyst import Analyst, Context
 from agents.brief import Brief, Evidence, Member, Noise
 from agents.engineer import Engineer
-from agents.fitness import FitnessSettings
-from agents.grammar.proposer import GrammarSettings
+from agents.explaining import ExplainingAnalyst
+from agents.inbox import InboxProposer
 from agents.judge import Judge
-from agents.ledger import BudgetLedger, Cost, Limits, Refusal, Reservation, Spend
+from agents.ledger import Cost, Limits, Refusal, Reservation
+from agents.llm.client import BudgetExhausted, Client
+from agents.llm.prices import prices_of
+from agents.llm.settings import LlmSettings, Price
+from agents.llm.transcript import TranscriptLine
+from agents.llm.wire import Line, LiteLlmLine
+from agents.llm_proposer import LlmProposer
+from agents.opinion import Anchor, OpinionJudge, Opinions
 from agents.protocols import Proposer
+from agents.purse import Purse, PurseState, Ticket
 from agents.researcher import Researcher, default_proposers
-from cognition.records import Candidate, FailureKind, Insight, Metric, Pace, Report, Trial, Verdict, trial_id_of
+from cognition.records import (
+    Candidate,
+    FailureKind,
+    Insight,
+    LlmCall,
+    Metric,
+    Pace,
+    Report,
+    Synthesis,
+    Trial,
+    Verdict,
+    trial_id_of,
+)
 from models.anomalies import AnomalyLimits
 from models.data import DataSpec
 from models.sandbox.layer import Layer
 from models.sandbox.settings import SandboxSettings
 from models.scale import Scale
+from models.slots import published_source
 from models.trial import ExamJob, TrialJob
+from orchestrator.arms import ARMS
 from orchestrator.config import Settings
 from orchestrator.errors import UsageError
 
@@ -37,7 +60,11 @@ _HOST_RETRIES = 2  # a dead worker is not the candidate's fault
 
 
 class BudgetReached(UsageError):
-    """A trial was not started because its worst cost no longer fits the budget."""
+    """Something was not started because its worst cost no longer fits the budget."""
+
+
+def _reached(reason: str) -> str:
+    return f"budget reached, {reason}: a larger one goes on from here"
 
 
 def _give_way() -> None:
@@ -45,21 +72,67 @@ def _give_way() -> None:
     os.nice(_NICENESS)
 
 
+def _client(ledger: str, settings: Settings, recording: Sequence[LlmCall]) -> Client:
+    """Asks this campaign's models, or its transcript, with the ledger's actor as the purse."""
+    line: Line = TranscriptLine(recording) if settings.llm.transcript else LiteLlmLine()
+    return Client(settings.llm, prices_of(settings.llm), RayPurse(ledger=ray.get_actor(ledger)), line)
+
+
+def _proposers(
+    ledger: str,
+    settings: Settings,
+    recording: Sequence[LlmCall],
+    inbox: Path,
+    more: Mapping[str, Proposer],
+) -> dict[str, Proposer]:
+    """Every researcher that this campaign can have, by arm."""
+    found = default_proposers(settings.grammar)
+    writer = LlmProposer(_client(ledger, settings, recording))
+    found |= {name: writer for name, arm in ARMS.items() if arm.proposer in ("llm", "transcript")}
+    found["inbox"] = InboxProposer(inbox, settings.inbox.timeout_s)
+    return {**found, **more}
+
+
+@contextlib.contextmanager
+def _within_budget() -> Iterator[None]:
+    """A budget that has no room for another call ends the campaign with one line."""
+    try:
+        yield
+    except BudgetExhausted as error:
+        raise BudgetReached(_reached(str(error))) from None
+
+
 class ResearcherActor:
     """Hosts `agents.researcher.Researcher`."""
 
-    def __init__(self, grammar: GrammarSettings, more: Mapping[str, Proposer]) -> None:
+    def __init__(
+        self,
+        ledger: str,
+        settings: Settings,
+        recording: Sequence[LlmCall],
+        inbox: Path,
+        more: Mapping[str, Proposer],
+    ) -> None:
         _give_way()
-        self._researcher = Researcher({**default_proposers(grammar), **more})
+        self._researcher = Researcher(_proposers(ledger, settings, recording, inbox, more))
 
     async def propose(self, brief: Brief) -> Candidate:
-        return await self._researcher.propose(brief)
+        with _within_budget():
+            return await self._researcher.propose(brief)
 
 
 class EngineerActor:
     """Hosts `agents.engineer.Engineer`; trials go to the engine through its runner."""
 
-    def __init__(self, engine: str, ledger: str, settings: Settings, more: Mapping[str, Proposer]) -> None:
+    def __init__(
+        self,
+        engine: str,
+        ledger: str,
+        settings: Settings,
+        recording: Sequence[LlmCall],
+        inbox: Path,
+        more: Mapping[str, Proposer],
+    ) -> None:
         runner = EngineRunner(
             engine=ray.get_actor(engine),
             ledger=ray.get_actor(ledger),
@@ -67,10 +140,11 @@ class EngineerActor:
             data=settings.data,
             anomalies=settings.anomalies,
         )
-        self._engineer = Engineer(runner, {**default_proposers(settings.grammar), **more})
+        self._engineer = Engineer(runner, _proposers(ledger, settings, recording, inbox, more))
 
     async def repair(self, candidate: Candidate, evidence: Evidence, brief: Brief) -> Candidate:
-        return await self._engineer.repair(candidate, evidence, brief)
+        with _within_budget():
+            return await self._engineer.repair(candidate, evidence, brief)
 
     async def train(
         self, candidate: Candidate, stage: str, seeds: tuple[int, ...], pace: Pace | None
@@ -81,14 +155,31 @@ class EngineerActor:
 class JudgeActor:
     """Hosts `agents.judge.Judge`."""
 
-    def __init__(self, settings: FitnessSettings) -> None:
+    def __init__(self, ledger: str, settings: Settings, recording: Sequence[LlmCall]) -> None:
         _give_way()
-        self._judge = Judge(settings)
+        asked = settings.llm.plays("judge") and settings.fitness.opinion_share > 0
+        anchors = [
+            Anchor(source=published_source(settings.campaign.slot, name), score=score)
+            for name, score in settings.campaign.anchors.items()
+        ]
+        opinions = OpinionJudge(_client(ledger, settings, recording), anchors) if asked else None
+        self._judge = Judge(settings.fitness, opinions)
 
     async def assess(
-        self, candidate: Candidate, report: Report, trials: tuple[Trial, ...], reference: Member, noise: Noise | None
+        self,
+        candidate: Candidate,
+        report: Report,
+        trials: tuple[Trial, ...],
+        reference: Member,
+        noise: Noise | None,
+        horizon: int | None,
     ) -> Verdict:
-        return await self._judge.assess(candidate, report, trials, reference, noise)
+        with _within_budget():
+            return await self._judge.assess(candidate, report, trials, reference, noise, horizon=horizon)
+
+    async def opinions(self, design: Candidate, purpose: str, number: int) -> Opinions:
+        with _within_budget():
+            return await self._judge.opinions(design, purpose=purpose, number=number)
 
     async def reconsider(self, verdict: Verdict, report: Report) -> Verdict:
         return await self._judge.reconsider(verdict, report)
@@ -97,14 +188,23 @@ class JudgeActor:
 class AnalystActor:
     """Hosts `agents.analyst.Analyst`."""
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: str, settings: Settings, recording: Sequence[LlmCall]) -> None:
         _give_way()
-        self._analyst = Analyst()
+        asked = settings.llm.plays("analyst")
+        self._words = ExplainingAnalyst(_client(ledger, settings, recording)) if asked else None
+        self._analyst = Analyst(self._words)
 
     async def explain(
         self, candidate: Candidate, trials: tuple[Trial, ...], verdict: Verdict, context: Context
     ) -> tuple[Insight, ...]:
-        return await self._analyst.explain(candidate, trials, verdict, context)
+        with _within_budget():
+            return await self._analyst.explain(candidate, trials, verdict, context)
+
+    async def synthesise(self, turn: int, number: int, insights: tuple[Insight, ...]) -> Synthesis | None:
+        if self._words is None:
+            return None
+        with _within_budget():
+            return await self._words.synthesise(turn, number, insights)
 
 
 class ExaminerActor:
@@ -136,18 +236,31 @@ class ExaminerActor:
             return await asyncio.to_thread(examine, job, self._server)
 
 
-class LedgerActor:
+class LedgerActor(Purse):
     """Hosts the one purse. When its process ends, so does the campaign: the next start refills it from the store."""
 
-    def __init__(self, limits: Limits, spend: Sequence[Spend]) -> None:
-        self._ledger = BudgetLedger(limits)
-        self._ledger.restore(spend)
+    def __init__(
+        self, limits: Limits, settings: LlmSettings, prices: Mapping[str, Price], seed: int, state: PurseState
+    ) -> None:
+        super().__init__(limits, settings, prices, seed=seed, state=state)
 
-    async def reserve(self, account: str, worst: Cost) -> Reservation | Refusal:
-        return self._ledger.reserve(account, worst)
 
-    async def settle(self, reservation: Reservation, actual: Cost) -> None:
-        self._ledger.settle(reservation, actual)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayPurse:
+    """The purse as a client sees it, in the ledger's actor."""
+
+    ledger: Any
+
+    async def choose(self, role: str, number: int, attempt: int, horizon: int | None = None) -> tuple[str, ...]:
+        chosen: tuple[str, ...] = await self.ledger.choose.remote(role, number, attempt, horizon)
+        return chosen
+
+    async def open(self, call: LlmCall, worst: Cost) -> Ticket | Refusal:
+        ticket: Ticket | Refusal = await self.ledger.open.remote(call, worst)
+        return ticket
+
+    async def close(self, ticket: Ticket, call: LlmCall, *, retry_after_s: float = 0.0) -> None:
+        await self.ledger.close.remote(ticket, call, retry_after_s=retry_after_s)
 
 
 class TrialEngineActor:
@@ -215,7 +328,7 @@ class EngineRunner:
             if isinstance(answer, Reservation):
                 return answer
             if answer.final:
-                raise BudgetReached(f"budget reached, {answer.reason}: a larger one goes on from here")
+                raise BudgetReached(_reached(answer.reason))
             await asyncio.sleep(_SETTLE_POLL_S)
 
     async def _run(self, job: TrialJob) -> Trial:

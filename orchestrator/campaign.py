@@ -14,14 +14,18 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from agents.protocols import Proposer
+from agents.purse import PurseState, unanswered_in
 from cognition.records import Record
 from models.data import load_corpus, require_enough
 from models.sandbox.layer import Layer
+from orchestrator.arms import arm_named
+from orchestrator.books import Books
 from orchestrator.cluster import Cluster, check_address, connect, disconnect
 from orchestrator.config import EXPLORE, VERIFY, Settings, compose, plain, settings_from
 from orchestrator.errors import UsageError
 from orchestrator.facts import facts_of, in_words
 from orchestrator.flow import Flow
+from orchestrator.language import recording_of
 from orchestrator.population import Population
 from orchestrator.promotion import verified
 from orchestrator.result import Result, View
@@ -79,6 +83,7 @@ class Campaign:
         except ValueError as error:
             raise UsageError(str(error)) from error
         check_address(self.settings.cluster)
+        self._recording = recording_of(self.settings.llm)
         self.folder.claim(plain(self.settings), facts_of(self.settings, corpus.digest), self.started_at)
         try:
             self._rows = Rows(self.folder.path, self._tell)
@@ -105,9 +110,16 @@ class Campaign:
                 self.settings.flow.look_ahead or self.cluster.num_slots + 2,
                 deterministic=self.settings.deterministic,
                 closed=self._closed(),
+                num_desks=self._num_desks(self.settings.flow.look_ahead or self.cluster.num_slots + 2),
             )
-            spent = self.population.spent()
-            self._crew = Crew(self.settings, self.cluster, spent, self.folder.path, self.proposers)
+            self.rows.record(*unanswered_in(self.population.events, self.population.calls))
+            state = PurseState(
+                spent=self.population.spent(),
+                rewards=tuple(self.population.rewards),
+                paid=tuple(self.rows.answered_calls(self._closed())) if self.settings.llm.models else (),
+            )
+            self._crew = Crew(self.settings, self.cluster, state, self._recording, self.folder.path, self.proposers)
+            self._books = Books(self._crew.ledger, self.rows, kept=bool(self.settings.llm.models))
             try:
                 return await self._drive()
             finally:
@@ -126,7 +138,8 @@ class Campaign:
         self.rows.record(event("sandbox", detail=in_words(self.layers)))
         for view in self.views:
             view.started(self)
-        steps = Steps(self.settings, self.rows, self.flow, self._crew, self.started_at)
+        self._books.start()
+        steps = Steps(self.settings, self.rows, self.flow, self._crew, self._books, self.started_at)
         main = asyncio.ensure_future(research(steps))
         watch = asyncio.ensure_future(self._watch(main))
         on_signals(lambda name: self._stop(main, name))
@@ -141,6 +154,7 @@ class Campaign:
             self.stopped_by = str(error)
         finally:
             watch.cancel()
+            await self._books.end()
         if self.stopped_by is None:
             self.rows.record(event(FINISHED, detail=str(self.settings.budget.candidates)))
         else:
@@ -157,6 +171,8 @@ class Campaign:
                 next_beat = now + HEARTBEAT_S
             if self.folder.asked_to_stop:
                 self._stop(main, "stop request")
+            if self._books.broken:
+                self._stop(main, "the rows of model calls cannot be written")
             running = await self._crew.running()
             for view in self.views:
                 view.tick(self, running)
@@ -183,6 +199,11 @@ class Campaign:
         nothing_left = self._closed().issuperset(range(num))
         done = verified(self.population, self.settings.scale.stage(VERIFY), self.settings.campaign.verify_best)
         return bool(ends) and max(ends) >= self.settings.budget.candidates and nothing_left and done
+
+    def _num_desks(self, look_ahead: int) -> int:
+        """A grammar proposes in milliseconds, at one desk and in order; who thinks for minutes has one of its own."""
+        slow = [arm for arm in self.settings.arms.drawn if arm_named(arm).reads]
+        return look_ahead if slow else 1
 
     def _closed(self) -> set[int]:
         return self.population.closed(EXPLORE, self.settings.may_repair)

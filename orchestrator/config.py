@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import os
 import re
 import types
 import typing
@@ -19,21 +20,25 @@ from typing import Any, TypeVar
 from agents.brief import Evidence
 from agents.fitness import FitnessSettings
 from agents.grammar.proposer import GrammarSettings
+from agents.llm.prices import prices_of
+from agents.llm.settings import LlmSettings
 from cognition.novelty import SAME_BEHAVIOUR
+from cognition.records import ReportKind
 from models.anomalies import AnomalyLimits
 from models.data import DataSpec
 from models.sandbox.settings import SandboxSettings
 from models.scale import Scale, load_scale, scale_from_mapping
 from models.slots import SLOTS
+from orchestrator.arms import ArmSettings, resolved_arms
 from orchestrator.errors import UsageError
 from orchestrator.founders import founder_names
+from orchestrator.language import recorded, with_provider
 from orchestrator.selection import SelectionSettings
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 Record = TypeVar("Record")
 
-ARMS = ("grammar", "random")
 EXPLORE, VERIFY = "explore", "verify"  # the stages that a scale has to have
 TRACKING_MODES = ("auto", "online", "offline", "none")
 
@@ -67,6 +72,7 @@ class CampaignSettings:
     founders: tuple[str, ...] = ("baselines",)  # the reference baseline first, folders opened up
     noise_seeds: int = 1
     verify_best: int = 3
+    anchors: Mapping[str, float] = field(default_factory=dict)  # published names -> scores that hold the judge's scale
 
     def __post_init__(self) -> None:
         if self.slot not in SLOTS:
@@ -77,6 +83,12 @@ class CampaignSettings:
             )
         if self.verify_best < 0:
             raise ValueError(f"campaign.verify_best is {self.verify_best}: use 0 (no verification) or more")
+        for name, score in self.anchors.items():
+            if name not in SLOTS[self.slot].published:
+                published = ", ".join(SLOTS[self.slot].published)
+                raise ValueError(f"campaign.anchors has {name!r}: published for slot {self.slot} are {published}")
+            if not 1 <= score <= 10:
+                raise ValueError(f"campaign.anchors.{name} is {score}: the judge's scale is 1 to 10")
         # Opened up here, so that a folder which changes later is another configuration and moves no number.
         object.__setattr__(self, "founders", founder_names(SLOTS[self.slot], self.founders))
 
@@ -89,6 +101,7 @@ class BudgetSettings:
     slot_hours: float | None = None
     wall_hours: float | None = None
     usd: float | None = None
+    tokens: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.candidates <= 10_000_000:
@@ -97,6 +110,8 @@ class BudgetSettings:
         _positive("budget.wall_hours", self.wall_hours)
         if self.usd is not None and not 0 <= self.usd < math.inf:
             raise ValueError(f"budget.usd is {self.usd}: use 0 or more, or null for no limit")
+        if self.tokens is not None and self.tokens < 0:
+            raise ValueError(f"budget.tokens is {self.tokens}: use 0 or more, or null for no limit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,18 +134,13 @@ class FlowSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArmSettings:
-    """Who proposes: each candidate belongs to an arm, drawn by weight."""
+class InboxSettings:
+    """The arm `inbox`: people, and agents of others."""
 
-    name: str
-    weights: Mapping[str, float] = field(default_factory=lambda: {"grammar": 3.0, "random": 1.0})
+    timeout_s: float = 86_400.0
 
     def __post_init__(self) -> None:
-        for arm, weight in self.weights.items():
-            if not 0 <= weight < math.inf:
-                raise ValueError(f"arms.weights.{arm} is {weight}: use a number of 0 or more")
-        if not sum(self.weights.values()) > 0:
-            raise ValueError(f"arms.weights is {dict(self.weights)}: at least one arm needs a weight above zero")
+        _positive("inbox.timeout_s", self.timeout_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +183,8 @@ class Settings:
     scale: Scale
     data: DataSpec
     arms: ArmSettings
+    llm: LlmSettings
+    inbox: InboxSettings
     selection: SelectionSettings
     cluster: ClusterSettings
     tracking: TrackingSettings
@@ -196,6 +208,8 @@ class Settings:
     def may_repair(self, evidence: Evidence) -> bool:
         """Founders are whatever their files say; everything else may be mended, so often."""
         left = evidence.report.attempt < self.flow.max_repairs
+        if evidence.report.kind is ReportKind.no_proposal:
+            return False  # models were asked again, and others instead, before it came to that
         return evidence.failed and left and evidence.report.number >= len(self.campaign.founders)
 
     @property
@@ -232,11 +246,15 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def settings_from(values: Mapping[str, Any], more_arms: Iterable[str] = ()) -> Settings:
+def settings_from(
+    values: Mapping[str, Any], more_arms: Iterable[str] = (), environment: Mapping[str, str] | None = None
+) -> Settings:
     """Check composed values and turn them into `Settings`; `more_arms` are those whose proposers are handed in.
 
+    `environment` says which language models there are; the process's own unless given.
+
     Raises:
-        UsageError: a value of the wrong type or out of range, or an unknown key.
+        UsageError: a value of the wrong type or out of range, an unknown key, or a model that cannot be had.
     """
     values = dict(values)
     if "campaign" not in values:
@@ -251,6 +269,8 @@ def settings_from(values: Mapping[str, Any], more_arms: Iterable[str] = ()) -> S
             if name in values:
                 parts[name] = _convert(kind, values.pop(name), name)
         hints = typing.get_type_hints(Settings)
+        if isinstance(values.get("llm"), Mapping):
+            values["llm"] = with_provider(values["llm"], CONF, os.environ if environment is None else environment)
         for name in list(values):
             if name not in hints:
                 raise ValueError(f"unknown key {name!r}{_suggest(name, hints)}")
@@ -258,11 +278,10 @@ def settings_from(values: Mapping[str, Any], more_arms: Iterable[str] = ()) -> S
         missing = [name for name in hints if name not in parts and name not in ("seed", "deterministic")]
         if missing:
             raise ValueError(f"the configuration lacks {', '.join(missing)}: take away the override that deletes it")
+        parts["llm"] = recorded(parts["llm"])
+        parts["arms"] = resolved_arms(parts["arms"], parts["llm"], more_arms)
         settings = Settings(**parts)
-        known = (*ARMS, *more_arms)
-        for arm in settings.arms.weights:
-            if arm not in known:
-                raise ValueError(f"arms.weights has {arm!r}: known arms are {', '.join(known)}")
+        prices_of(settings.llm)
         return settings
     except (ValueError, TypeError) as error:
         raise UsageError(_one_line(str(error))) from error

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from agents.ledger import Limits, Spend
-from agents.protocols import Proposer
-from cognition.records import Metric
+from agents.ledger import Limits
+from agents.llm.prices import prices_of
+from agents.protocols import NoProposal, Proposer
+from agents.purse import PurseState
+from cognition.records import LlmCall, Metric
 from orchestrator import actors
 from orchestrator.cluster import Cluster
 from orchestrator.config import Settings
@@ -24,6 +26,7 @@ from orchestrator.tracking import Tracker
 if TYPE_CHECKING:
     from orchestrator.trial_engine import RunningTrial
 
+INBOX = "inbox"  # in the run folder
 _CLOSE_S = 10.0
 _GONE = "the process of one of the campaign's actors ended and cannot be restarted"
 
@@ -39,14 +42,18 @@ class Crew:
         self,
         settings: Settings,
         cluster: Cluster,
-        spent: Sequence[Spend],
+        state: PurseState,
+        recording: Sequence[LlmCall],
         folder: Path,
         proposers: Mapping[str, Proposer],
     ) -> None:
+        """`state`: what the purse has to remember; `recording`: the replies of a transcript."""
         self._settings, self._folder, self._proposers = settings, folder, dict(proposers)
         self._started: list[Any] = []
         self._prefix = f"{settings.campaign.name}-{uuid.uuid4().hex[:8]}"
-        limits = Limits(usd=settings.budget.usd, slot_hours=settings.budget.slot_hours)
+        self._recording = tuple(recording)
+        budget = settings.budget
+        limits = Limits(usd=budget.usd, slot_hours=budget.slot_hours, tokens=budget.tokens)
         self.engine = self._host(
             "engine",
             actors.TrialEngineActor,
@@ -57,27 +64,31 @@ class Crew:
             retries=0,
         )
         self.examiner = self._host("examiner", actors.ExaminerActor, settings.sandbox)
-        self.ledger = self._host("ledger", actors.LedgerActor, limits, tuple(spent), restarts=0, retries=0)
+        self.ledger = self._host(
+            "ledger",
+            actors.LedgerActor,
+            *(limits, settings.llm, prices_of(settings.llm), settings.seed, state),
+            restarts=0,
+            retries=0,
+        )
         self.engineer = self._host(
             "engineer",
             actors.EngineerActor,
             self._name("engine"),
-            self._name("ledger"),
-            settings,
-            self._proposers,
+            *self._agents_arguments,
         )
 
     @cached_property
     def researcher(self) -> Any:
-        return self._host("researcher", actors.ResearcherActor, self._settings.grammar, self._proposers)
+        return self._host("researcher", actors.ResearcherActor, *self._agents_arguments)
 
     @cached_property
     def judge(self) -> Any:
-        return self._host("judge", actors.JudgeActor, self._settings.fitness)
+        return self._host("judge", actors.JudgeActor, self._name("ledger"), self._settings, self._recording)
 
     @cached_property
     def analyst(self) -> Any:
-        return self._host("analyst", actors.AnalystActor)
+        return self._host("analyst", actors.AnalystActor, self._name("ledger"), self._settings, self._recording)
 
     @cached_property
     def tracker(self) -> Tracker:
@@ -112,6 +123,12 @@ class Crew:
         for actor in reversed(self._started):
             ray.kill(actor)
 
+    @property
+    def _agents_arguments(self) -> tuple[Any, ...]:
+        """What those who write candidates are started with."""
+        inbox = (self._folder / INBOX).resolve()
+        return (self._name("ledger"), self._settings, self._recording, inbox, self._proposers)
+
     def _name(self, role: str) -> str:
         return f"{self._prefix}-{role}"
 
@@ -129,6 +146,7 @@ async def answer(call: Any) -> Any:
 
     Raises:
         UsageError: the actor says so, or its process is gone for good.
+        NoProposal: the actor's agent says so.
     """
     try:
         return await call
@@ -138,7 +156,7 @@ async def answer(call: Any) -> Any:
         raise
     except ray.exceptions.RayTaskError as error:
         cause = error.cause
-        if isinstance(cause, UsageError):
+        if isinstance(cause, UsageError | NoProposal):
             raise cause from None
         if isinstance(cause, ray.exceptions.RayActorError):
             raise UsageError(_GONE) from error

@@ -14,11 +14,20 @@ class Flow:
     are in flight, and every proposal knows all that is finished.
     """
 
-    def __init__(self, num_founders: int, look_ahead: int, *, deterministic: bool, closed: Iterable[int] = ()) -> None:
+    def __init__(
+        self,
+        num_founders: int,
+        look_ahead: int,
+        *,
+        deterministic: bool,
+        closed: Iterable[int] = (),
+        num_desks: int = 1,
+    ) -> None:
         self.num_founders = num_founders
         self.look_ahead = look_ahead
         self.deterministic = deterministic
-        self.desk = asyncio.Semaphore(1)  # proposals and examinations take their turn here, in order of number
+        # Proposals and examinations take their turn here, in order of number where there is one desk.
+        self.desk = asyncio.Semaphore(1 if deterministic else num_desks)
         self._closed = set(closed)
         self._open: set[int] = set()
         self._changed = asyncio.Event()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from agents.brief import Evidence
+from agents.protocols import NoProposal
 from cognition.records import Candidate, Report
 from orchestrator.promotion import claims_of, contenders
 from orchestrator.steps import Steps
@@ -26,7 +27,7 @@ async def research(campaign: Steps) -> None:
 async def pursue(campaign: Steps, number: int) -> None:
     """Take one candidate from nothing to what it taught; what failed in training goes back with its evidence."""
     candidate, report = await invent(campaign, number)
-    while not report.refused:
+    while candidate is not None and not report.refused:
         trials = await campaign.explore(candidate)
         verdict = await campaign.assess(candidate, report, trials)
         await campaign.explain(candidate, trials, verdict)
@@ -34,22 +35,25 @@ async def pursue(campaign: Steps, number: int) -> None:
         if not campaign.may_repair(evidence):
             break
         candidate, report = await invent(campaign, number, evidence)
-    campaign.close(number)
+    await campaign.close(number)
 
 
-async def invent(campaign: Steps, number: int, failed: Evidence | None = None) -> tuple[Candidate, Report]:
+async def invent(campaign: Steps, number: int, failed: Evidence | None = None) -> tuple[Candidate | None, Report]:
     """Propose, or mend what failed; examine; repair what was refused, as long as repairs are left."""
     async with campaign.flow.desk:
         candidate, report = campaign.last_attempt(number)
-        if candidate is None:
-            candidate = await campaign.propose(number)
-        elif failed is not None:
-            candidate, report = await campaign.repair(candidate, failed), None
-        if report is None:
-            report = await campaign.examine(candidate)
-        while campaign.may_repair(refused := Evidence(report=report)):
-            candidate = await campaign.repair(candidate, refused)
-            report = await campaign.examine(candidate)
+        try:
+            if candidate is None:
+                candidate = await campaign.propose(number)
+            elif failed is not None:
+                candidate, report = await campaign.repair(candidate, failed), None
+            if report is None:
+                report = await campaign.examine(candidate)
+            while campaign.may_repair(refused := Evidence(report=report)):
+                candidate = await campaign.repair(candidate, refused)
+                report = await campaign.examine(candidate)
+        except NoProposal as nothing:
+            report = await campaign.unwritten(number, candidate, nothing)
     return candidate, report
 
 

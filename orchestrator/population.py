@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
-from agents.brief import Evidence, Member
+from agents.brief import Evidence, Failed, Member
 from agents.ledger import Cost, Spend
+from agents.purse import spends_of
 from cognition.records import (
+    Calibration,
+    CallOutcome,
     Candidate,
     Claim,
     Event,
     Insight,
+    LlmCall,
     Metric,
     Record,
     Report,
     ReportKind,
+    Reward,
+    Synthesis,
     Trial,
     Verdict,
     trial_id_of,
@@ -39,6 +46,12 @@ class Population:
         self.insights: list[Insight] = []
         self.claims: list[Claim] = []
         self.events: list[Event] = []
+        self.rewards: list[Reward] = []
+        self._rewards_of: dict[int, list[Reward]] = defaultdict(list)
+        self.calibrations: list[Calibration] = []
+        self.syntheses: dict[int, Synthesis] = {}
+        self.calls: list[LlmCall] = []  # without their texts
+        self._calls_of: dict[tuple[str, int, int], list[LlmCall]] = defaultdict(list)
         for record in records:
             self.add(record)
 
@@ -64,6 +77,17 @@ class Population:
                 self.events.append(record)
                 if record.kind == EXPLAINED:
                     self._explained.add(record.subject)
+            case LlmCall():
+                light = dataclasses.replace(record, messages="", reply="")
+                self.calls.append(light)
+                self._calls_of[record.purpose, record.number, record.attempt].append(light)
+            case Reward():
+                self.rewards.append(record)
+                self._rewards_of[record.number].append(record)
+            case Calibration():
+                self.calibrations.append(record)
+            case Synthesis():
+                self.syntheses[record.round] = record
             case Metric():
                 pass  # curves stay in the store
 
@@ -123,6 +147,52 @@ class Population:
         """Numbers whose latest attempt was refused."""
         return sum(by[max(by)].refused for by in self._reports.values() if by)
 
+    def failures(self, horizon: int | None = None) -> Sequence[Failed]:
+        """Attempts that were refused or broke, by number and attempt; exact duplicates of others left out."""
+        found = []
+        for number, attempts in sorted(self._attempts.items()):
+            if horizon is not None and number > horizon:
+                continue
+            for attempt, candidate in sorted(attempts.items()):
+                report = self._reports.get(number, {}).get(attempt)
+                if report is None:
+                    continue
+                trials = () if report.refused else tuple(self._trials_of.get(candidate.candidate_id, ()))
+                evidence = Evidence(report=report, trials=trials)
+                if evidence.failed:
+                    found.append(Failed(candidate=candidate, evidence=evidence))
+        return found
+
+    def broken(self, horizon: int | None = None) -> Sequence[Failed]:
+        """The last attempts of numbers that ended broken, the latest last: ideas whose code failed, not yet rescued."""
+        last = {failed.candidate.number: failed for failed in self.failures(horizon)}
+        return [
+            failed
+            for number, failed in sorted(last.items())
+            if failed.candidate.attempt == max(self._attempts[number])
+            and failed.evidence.report.kind is not ReportKind.duplicate
+            and not self._num_children.get(failed.candidate.candidate_id)
+        ]
+
+    def costs(self, purpose: str, number: int, attempt: int) -> dict[str, float]:
+        """US dollars of the calls for one attempt, by model; what is held counts."""
+        costs: dict[str, float] = defaultdict(float)
+        for call in self._calls_of.get((purpose, number, attempt), ()):
+            costs[call.model] += call.usd + call.held_usd
+        return dict(costs)
+
+    def answered_by(self, purpose: str, number: int, attempt: int) -> str | None:
+        """The model whose answer was of use."""
+        calls = self._calls_of.get((purpose, number, attempt), ())
+        return next((call.model for call in reversed(calls) if call.outcome is CallOutcome.answered), None)
+
+    def rewards_of(self, number: int) -> Sequence[Reward]:
+        return tuple(self._rewards_of.get(number, ()))
+
+    def num_opinions(self) -> int:
+        """Verdicts in which a model's opinion counts."""
+        return sum(verdict.num_opinions > 0 for verdict in self._verdicts.values())
+
     def trial(self, candidate_id: str, stage: str, seed: int) -> Trial | None:
         return self._trials.get(trial_id_of(candidate_id, stage, seed))
 
@@ -167,7 +237,10 @@ class Population:
         """Numbers to which nothing more happens: judged and explained, or refused, and no repair left to try."""
         closed = set()
         for number in self._attempts.keys() | self._reports.keys():
-            candidate, _ = self.last_attempt(number)
+            candidate, report = self.last_attempt(number)
+            if report is not None and report.kind is ReportKind.no_proposal:
+                closed.add(number)
+                continue
             evidence = self.evidence(number, stage)
             if candidate is None or evidence is None or may_repair(evidence):
                 continue
@@ -178,8 +251,8 @@ class Population:
         return closed
 
     def spent(self) -> tuple[Spend, ...]:
-        """What the trials of the store took, for a new ledger."""
-        spends = []
+        """What the trials and the models of the store took, for a new ledger."""
+        spends = list(spends_of(self.calls))
         for trial in self._trials.values():
             candidate = self._candidates.get(trial.candidate_id)
             account = f"{trial.stage}/{candidate.arm if candidate else 'unknown'}"

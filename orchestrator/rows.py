@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+from agents.brief import Curve
 from cognition.reader import Reader
-from cognition.records import RECORDS, Candidate, Event, Metric, Record
+from cognition.records import RECORDS, CallOutcome, Candidate, Event, LlmCall, Metric, Record
+from cognition.schema import columns_of
 from cognition.store import Store
 from orchestrator.errors import UsageError
 from orchestrator.pace import paces_in
@@ -24,13 +26,17 @@ class Rows:
     """
 
     def __init__(self, folder: Path, told: Callable[[Record], None]) -> None:
+        self.folder = folder
         try:
             self._store = Store.open(folder)
         except ValueError as error:
             raise UsageError(str(error)) from error
         self.set_aside = self._store.set_aside
-        reader = Reader(folder)
-        self.population = Population(record for kind in RECORDS if kind is not Metric for record in reader.rows(kind))
+        self._reader = reader = Reader(folder)
+        large = (Metric, LlmCall)  # curves and texts stay in the store
+        self.population = Population(record for kind in RECORDS if kind not in large for record in reader.rows(kind))
+        for call in self._calls(without=("messages", "reply")):
+            self.population.add(call)
         self.paces = paces_in(reader)
         self._told = told
 
@@ -49,6 +55,27 @@ class Rows:
         if self.population.candidate(candidate.candidate_id) is None:
             self.record(candidate)
         return candidate
+
+    def answered_calls(self, closed: Collection[int]) -> Sequence[LlmCall]:
+        """Calls with their replies that were paid for by numbers which are not closed: they are not paid for again."""
+        numbers = ", ".join(map(str, sorted(closed)))
+        return [
+            call
+            for call in self._calls(where=f"number NOT IN ({numbers})" if numbers else "true")
+            if call.outcome.charged
+        ]
+
+    def curve(self, trial_id: str) -> Curve:
+        """The training curve of a trial's text, from the store."""
+        assert trial_id.replace("-", "").replace("_", "").isalnum(), trial_id
+        found = self._reader.query(f"SELECT step, loss FROM curves WHERE trial_id = '{trial_id}' AND task = 'text'")
+        return tuple((int(step), float(loss)) for step, loss in found.rows)
+
+    def _calls(self, without: Collection[str] = (), where: str = "true") -> Sequence[LlmCall]:
+        names = [column.name for column in columns_of(LlmCall) if column.name not in without]
+        found = self._reader.query(f"SELECT {', '.join(names)} FROM llm_calls WHERE {where} ORDER BY created_at")
+        calls = [dict(zip(names, row, strict=True)) for row in found.rows]
+        return [LlmCall(**{**call, "outcome": CallOutcome(call["outcome"])}) for call in calls]
 
     def intend(self, subject: str) -> None:
         """Write ahead what is about to cost something."""

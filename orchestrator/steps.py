@@ -9,19 +9,27 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from agents.brief import Brief, Evidence
-from cognition.records import Candidate, Claim, Report, Trial, Verdict, trial_id_of
+from agents.inbox import tell_outcome
+from agents.protocols import NoProposal
+from agents.telling import outcome_text
+from cognition.records import Candidate, Claim, Report, ReportKind, Trial, Verdict, trial_id_of
 from models.scale import Stage
 from models.trial import ExamJob
+from orchestrator.arms import arm_named
+from orchestrator.books import Books
 from orchestrator.briefing import brief_of, context_of, noise_of, reference_of
 from orchestrator.config import EXPLORE, VERIFY, Settings
-from orchestrator.crew import Crew, answer
+from orchestrator.crew import INBOX, Crew, answer
 from orchestrator.errors import UsageError
 from orchestrator.facts import figures_of
 from orchestrator.flow import Flow
 from orchestrator.founders import BASELINE_ARM, founder
+from orchestrator.language_steps import LanguageSteps
 from orchestrator.population import EXPLAINED, Population
+from orchestrator.reading import for_readers
 from orchestrator.repetition import duplicate_by_source, with_nearest
 from orchestrator.rows import Rows, event
 
@@ -29,8 +37,10 @@ from orchestrator.rows import Rows, event
 class Steps:
     """What the loop can ask for."""
 
-    def __init__(self, settings: Settings, rows: Rows, flow: Flow, crew: Crew, started_at: float) -> None:
+    def __init__(self, settings: Settings, rows: Rows, flow: Flow, crew: Crew, books: Books, started_at: float) -> None:
         self.settings = settings
+        self._books = books
+        self._language = LanguageSteps(settings, rows, crew, books)
         self.flow = flow
         self._rows = rows
         self._crew = crew
@@ -50,8 +60,11 @@ class Steps:
         await self.flow.turn(number)
         self._check_wall()
 
-    def close(self, number: int) -> None:
+    async def close(self, number: int) -> None:
+        """Nothing more happens to this number."""
         self.flow.close(number)
+        if self.settings.llm.models:
+            await self._crew.ledger.forget.remote(number)
 
     def last_attempt(self, number: int) -> tuple[Candidate | None, Report | None]:
         """Where an earlier start left this number; nothing where the candidate's row was lost, so it is made again."""
@@ -67,14 +80,37 @@ class Steps:
         if number < self._num_founders:
             slot = self.settings.campaign.slot
             return self._rows.admit(founder(slot, self.settings.campaign.founders[number], number, attempt))
-        brief = self._brief(number, attempt)
+        brief = await self._brief(number, attempt)
         self._rows.intend(f"propose/{number}")
-        return self._rows.admit(await answer(self._crew.researcher.propose.remote(brief)))
+        return await self._admitted(self._crew.researcher.propose.remote(brief))
 
     async def repair(self, candidate: Candidate, evidence: Evidence) -> Candidate:
-        brief = self._brief(candidate.number, attempt=evidence.report.attempt + 1)
+        brief = await self._brief(candidate.number, attempt=evidence.report.attempt + 1)
         self._rows.intend(f"repair/{candidate.number}/{brief.attempt}")
-        return self._rows.admit(await answer(self._crew.engineer.repair.remote(candidate, evidence, brief)))
+        return await self._admitted(self._crew.engineer.repair.remote(candidate, evidence, brief))
+
+    async def _admitted(self, call: Any) -> Candidate:
+        """The candidate that an agent wrote, behind the rows of the calls that it took."""
+        try:
+            candidate: Candidate = await answer(call)
+        finally:
+            await self._books.caught_up()
+        return self._rows.admit(candidate)
+
+    async def unwritten(self, number: int, candidate: Candidate | None, nothing: NoProposal) -> Report:
+        """Nobody gave a source text for this attempt: a report says so, and the number is closed."""
+        attempt = 1 + max((report.attempt for report in self.population.reports(number)), default=-1)
+        await self._language.reward_nothing(number, attempt, str(nothing))
+        report = Report(
+            candidate_id=candidate.candidate_id if candidate else "",
+            number=number,
+            attempt=attempt,
+            kind=ReportKind.no_proposal,
+            detail=str(nothing),
+            created_at=time.time(),
+        )
+        self._rows.record(report)
+        return report
 
     def may_repair(self, evidence: Evidence) -> bool:
         return self.settings.may_repair(evidence)
@@ -88,6 +124,9 @@ class Steps:
             horizon = self.flow.horizon(candidate.number)
             report = with_nearest(await self._gate(candidate), self.population, threshold, horizon)
         self._rows.record(report)
+        if report.refused:
+            await self._language.reward_attempt(candidate, report, (), None)
+            self._tell(candidate, report, ())
         if candidate.number == 0 and report.refused:
             raise UsageError(
                 f"the reference baseline {candidate.name} did not pass the gate ({report.kind.value}: "
@@ -138,7 +177,11 @@ class Steps:
             noise = noise_of(self.population, stage, self._num_founders)
         reference = reference_of(self.population, stage)
         judge = self._crew.judge
-        verdict: Verdict = await answer(judge.assess.remote(candidate, report, trials, reference, noise))
+        if all(trial.succeeded for trial in trials):
+            await self._language.calibrated()
+        horizon = self.flow.horizon(candidate.number)
+        verdict: Verdict = await answer(judge.assess.remote(candidate, report, trials, reference, noise, horizon))
+        await self._books.caught_up()
         if verdict.suspicious:
             again = await self._gate(candidate, thorough=True)
             verdict = await answer(judge.reconsider.remote(verdict, again))
@@ -154,12 +197,18 @@ class Steps:
         horizon = self.flow.horizon(candidate.number)
         context = context_of(self.population, candidate, self._stage(EXPLORE), self._num_founders, horizon)
         insights = await answer(self._crew.analyst.explain.remote(candidate, trials, verdict, context))
+        await self._books.caught_up()
         known = {insight.insight_id for insight in self.population.insights}
         new = [insight for insight in insights if insight.insight_id not in known]
         self._rows.record(
             *(dataclasses.replace(insight, created_at=time.time()) for insight in new),
             event(EXPLAINED, subject=candidate.candidate_id),
         )
+        await self._language.reward_words(candidate, verdict, sum(insight.source == "llm" for insight in insights))
+        _, report = self.population.last_attempt(candidate.number)
+        if report is not None:
+            await self._language.reward_attempt(candidate, report, trials, verdict)
+            self._tell(candidate, report, trials, verdict)
 
     def claim(self, *claims: Claim) -> None:
         known = {(claim.candidate_id, claim.baseline_id, claim.stage) for claim in self.population.claims}
@@ -187,8 +236,25 @@ class Steps:
         self._crew.tracker.trial(candidate, trial, curve)
         return trial
 
-    def _brief(self, number: int, attempt: int) -> Brief:
-        return brief_of(self.settings, self.population, number, attempt, self.flow.horizon(number))
+    async def _brief(self, number: int, attempt: int) -> Brief:
+        horizon = self.flow.horizon(number)
+        brief = brief_of(self.settings, self.population, number, attempt, horizon)
+        arm = arm_named(brief.arm)
+        if not arm.reads:
+            return brief
+        synthesis = await self._language.synthesis(horizon) if arm.analysis else None
+        return for_readers(brief, arm, self.settings, self.population, horizon, self._rows.curve, synthesis)
+
+    def _tell(
+        self, candidate: Candidate, report: Report, trials: Sequence[Trial], verdict: Verdict | None = None
+    ) -> None:
+        """Who wrote into the inbox finds there what came of it."""
+        if candidate.arm == "inbox":
+            told = outcome_text(candidate, report, trials)
+            if verdict is not None:
+                score = "none" if verdict.fitness is None else f"{verdict.fitness:.3f}"
+                told += f"\n\nFitness: {score}. {verdict.reason}"
+            tell_outcome(self._rows.folder / INBOX, candidate, told)
 
     def _stage(self, name: str) -> Stage:
         return self.settings.scale.stage(name)

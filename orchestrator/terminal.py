@@ -12,12 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.brief import Member
-from cognition.records import Candidate, Claim, FailureKind, Record, Report, Trial, Verdict
+from cognition.records import Candidate, Claim, Event, FailureKind, Record, Report, Trial, Verdict
 from orchestrator.campaign import Campaign
-from orchestrator.config import VERIFY
+from orchestrator.config import VERIFY, Settings
 from orchestrator.estimate import estimate
 from orchestrator.facts import in_words
 from orchestrator.founders import BASELINE_ARM
+from orchestrator.language_steps import DRIFT
 from orchestrator.result import Result
 from orchestrator.tracking import resolved_mode
 
@@ -95,7 +96,7 @@ def show_result(console: Console, result: Result, num_candidates: int) -> None:
         console.print(_answer(best, result), markup=False)
     spent = sum(row.settled.slot_hours for row in result.spend)
     console.print(
-        f"\nspent       {spent * 60:.1f} slot-minutes, {_clock(result.elapsed_s)} on the clock, 0.00 USD\n"
+        f"\nspent       {spent * 60:.1f} slot-minutes, {_clock(result.elapsed_s)} on the clock, {_money(result)}\n"
         f"files       {result.folder}/lineage (Parquet), {result.folder}/config.yaml\n"
         f'ask         python -m cognition sql "SELECT * FROM leaderboard LIMIT 10" --run {result.folder}\n'
         f'            python -m cognition sql "SELECT arm, count(*), min(loss) FROM candidates JOIN trials '
@@ -123,7 +124,8 @@ def _choices(campaign: Campaign) -> Sequence[tuple[str, str]]:
     rest = "left of it" if found else "in all"
     return (
         ("campaign", f"{settings.campaign.name} in {campaign.folder.path}" + (" (goes on)" if found else "")),
-        ("researchers", f"{arms}: built in, no language model (arms=grammar|random to choose)"),
+        ("researchers", f"{arms} (arms=auto|llm|ablation|grammar|random|inbox|mix to choose)"),
+        ("models", models_line(settings)),
         ("scale", f"{settings.scale.name}: {gpus} (scale=cpu|tiny to choose)"),
         ("ray", f"{cluster.description}, {cluster.num_slots} trial slots (cluster.address, cluster.slots)"),
         ("sandbox", f"{in_words(campaign.layers)} (sandbox.require=full to insist, docs/trust.md)"),
@@ -132,13 +134,49 @@ def _choices(campaign: Campaign) -> Sequence[tuple[str, str]]:
         (
             "estimate",
             f"{expected.explore_trials} exploration and {expected.verify_trials} verification trials, "
-            f"about {_clock(expected.seconds)} {rest}, {expected.usd:.2f} USD (budget.candidates to change)",
+            f"about {_clock(expected.seconds)} {rest}, about {expected.usd:.2f} USD{_limits(settings)} "
+            "(budget.candidates to change)",
         ),
     )
 
 
+def models_line(settings: Settings) -> str:
+    """Who plays which role."""
+    llm = settings.llm
+    if llm.transcript is not None:
+        return f"none is asked: every reply is read from {llm.transcript} (llm.transcript)"
+    if not llm.models:
+        return "none: every role is built in (a key or OPENAI_API_BASE in the environment, or llm=..., brings one)"
+    played: dict[str, list[str]] = {}
+    for role, known in llm.roles.items():
+        names = [llm.models[name].model for name, weight in known.models.items() if weight > 0]
+        played.setdefault(", ".join(sorted(names)) or "built in", []).append(role)
+    told = "; ".join(f"{', '.join(roles)}: {names}" for names, roles in played.items())
+    bases = sorted({model.api_base for model in llm.models.values() if model.api_base})
+    return f"{told}{' at ' + ', '.join(bases) if bases else ''} (llm=none|local|openai|anthropic|gemini to choose)"
+
+
+def _limits(settings: Settings) -> str:
+    if not settings.llm.models or settings.budget.usd is None:
+        return ""
+    return f" of {settings.budget.usd:.2f} at most (budget.usd)"
+
+
+def _money(result: Result) -> str:
+    """Dollars for models, and what is still reserved for calls that nobody answered."""
+    usd = sum(row.settled.usd for row in result.spend)
+    held = sum(row.held.usd for row in result.spend)
+    num_held = sum(row.num_held for row in result.spend)
+    text = f"{usd:.2f} USD"
+    if num_held:
+        text += f" and {held:.2f} USD reserved for {num_held} calls without an answer"
+    return text
+
+
 def _line(campaign: Campaign, record: Record) -> str | None:
     match record:
+        case Event() if record.kind == DRIFT:
+            return f"judge     its scores have moved since the first calibration: {record.detail}"
         case Report() if record.refused:
             return f"refused   {record.number:>4}.{record.attempt}  {record.kind.value}: {_short(record.detail)}"
         case Trial() if not record.succeeded:

@@ -168,7 +168,7 @@ def test_curves_show_canary_and_memory(ended: Result) -> None:
 
 
 def test_an_arm_without_a_proposer_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="known arms are grammar, random, mine"):
+    with pytest.raises(UsageError, match=r"known arms are .*grammar, random, inbox, transcript, mine"):
         Campaign.compose(
             "+campaign=linear_attn",
             f"run.root={tmp_path}",

@@ -199,7 +199,8 @@ def test_elsewhere_than_on_a_terminal_progress_is_plain_lines_not_more_often_tha
     terminal.started(running)
     choices = written.getvalue()
     assert "\x1b" not in choices
-    assert "researchers grammar 75%, random 25%: built in, no language model" in choices
+    assert "researchers grammar 75%, random 25%" in choices
+    assert "models      none: every role is built in" in choices
     assert "mode        fastest order" in choices
     for _ in range(3):
         terminal.tick(running, [object(), object()])

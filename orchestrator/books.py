@@ -1,0 +1,59 @@
+"""The driver's end of the purse: its rows go to the store as they come, and the ledger hears when they are on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import ray
+
+from orchestrator.rows import Rows
+
+
+class Books:
+    """Writes what the ledger's actor books. Without language models there is nothing to write, and nothing runs."""
+
+    def __init__(self, ledger: Any, rows: Rows, *, kept: bool) -> None:
+        self._ledger, self._rows, self._kept = ledger, rows, kept
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        if self._kept:
+            self._task = asyncio.create_task(self._write())
+
+    async def caught_up(self) -> None:
+        """Everything that was booked before this is a row."""
+        if self._task is not None:
+            flushed = asyncio.ensure_future(_awaited(self._ledger.flush.remote()))
+            await asyncio.wait({flushed, self._task}, return_when=asyncio.FIRST_COMPLETED)
+            if not flushed.done():
+                flushed.cancel()
+                self._task.result()  # raises what ended the writing
+
+    @property
+    def broken(self) -> bool:
+        """The rows cannot be written any more: agents would wait for ever."""
+        return self._task is not None and self._task.done()
+
+    async def end(self) -> None:
+        """Whatever is still open is cancelled and keeps its reservation; then nothing more is written."""
+        if self._task is None:
+            return
+        with contextlib.suppress(ray.exceptions.RayError):  # a dead ledger has nothing more to say
+            await self._ledger.abandon.remote()
+            await self.caught_up()
+        task, self._task = self._task, None
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, ray.exceptions.RayError):
+            await task
+
+    async def _write(self) -> None:
+        while True:
+            records = await self._ledger.rows.remote()
+            self._rows.record(*records)
+            await self._ledger.written.remote(len(records))
+
+
+async def _awaited(call: Any) -> None:
+    await call
