@@ -23,7 +23,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class OutOfMemory(Exception):
-    """One sequence does not fit."""
+    """One sequence does not fit, or memory ended where a step cannot be taken back."""
 
 
 class MicroBatches:
@@ -55,7 +55,7 @@ class MicroBatches:
             try:
                 return self._pieces(inputs_BT, targets_BT, num_counted)
             except torch.OutOfMemoryError as error:
-                self._shrink(inputs_BT.shape[0], error)
+                self.shrink(inputs_BT.shape[0], error)
             except Exception:
                 if not self.compiled:
                     raise
@@ -76,7 +76,12 @@ class MicroBatches:
             summed += loss.detach()
         return summed
 
-    def _shrink(self, num_sequences: int, error: torch.OutOfMemoryError) -> None:
+    def shrink(self, num_sequences: int, error: torch.OutOfMemoryError) -> None:
+        """Half as many sequences at once from now on, of a batch of so many, and the cache is emptied.
+
+        Raises:
+            OutOfMemory: it is one sequence at a time already.
+        """
         size = min(self.size or num_sequences, num_sequences)
         if size == 1:
             raise OutOfMemory(f"one sequence at a time does not fit: {str(error).splitlines()[0]}") from error

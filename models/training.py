@@ -12,8 +12,8 @@ from torch import nn
 
 from models.backbone import LanguageModel
 from models.batch import Batch
-from models.feeding import feed
-from models.micro_batches import MicroBatches
+from models.feeding import Fed, feed
+from models.micro_batches import MicroBatches, OutOfMemory
 from models.scale import Recipe
 
 _CLIP_NORM = 1.0
@@ -61,7 +61,7 @@ def train(
     Raises:
         NonFinite: seen at a point of the curve (so up to `report_every` steps late), or in the weights at the end.
         Diverged: a point lies 2 nats above the lowest one.
-        OutOfMemory: on a GPU that one sequence does not fit.
+        OutOfMemory: on a GPU that one sequence does not fit, or that is full when an update is half done.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     device = parameters[0].device
@@ -75,10 +75,7 @@ def train(
         rate = learning_rate * _share_of_peak(recipe.schedule, step, steps, warmup_steps)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        optimiser.zero_grad(set_to_none=True)
-        loss = micro_batches.backward(fed.inputs_BT, fed.targets_BT, fed.num_counted)
-        grad_norm = nn.utils.clip_grad_norm_(parameters, _CLIP_NORM)
-        optimiser.step()
+        loss, grad_norm = _update(optimiser, parameters, micro_batches, fed)
         summed += loss
         tokens += fed.inputs_BT.numel()
         if step % report_every and step != steps:
@@ -104,6 +101,45 @@ def train(
         if not torch.isfinite(value).all():
             raise NonFinite(f"{name} is not finite after step {steps}")
     return point
+
+
+def _update(
+    optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter], micro_batches: MicroBatches, fed: Fed
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One step: the loss, and the gradients' norm before clipping.
+
+    Where memory ends in clipping or in the optimiser before anything is updated, the batch begins again in smaller
+    pieces: gradients are made anew, and moments of parameters that had none are dropped.
+
+    Raises:
+        OutOfMemory: one sequence does not fit, or the optimiser had begun to update.
+    """
+    while True:
+        optimiser.zero_grad(set_to_none=True)
+        loss = micro_batches.backward(fed.inputs_BT, fed.targets_BT, fed.num_counted)
+        before = _updates(optimiser)
+        try:
+            grad_norm = nn.utils.clip_grad_norm_(parameters, _CLIP_NORM)
+            optimiser.step()
+            return loss, grad_norm
+        except torch.OutOfMemoryError as error:
+            for parameter, version in _updates(optimiser).items():
+                if version != before.get(parameter, 0):
+                    reason = str(error).splitlines()[0]
+                    raise OutOfMemory(f"memory ended within an update, which is half done now: {reason}") from error
+                if parameter not in before:
+                    del optimiser.state[parameter]
+            micro_batches.shrink(fed.inputs_BT.shape[0], error)
+
+
+def _updates(optimiser: torch.optim.Optimizer) -> dict[nn.Parameter, int]:
+    """How often AdamW has counted a step of each parameter that it has a state of; it counts before it updates.
+
+    Read from the counters' versions: on a GPU their values would have to be waited for.
+    """
+    return {
+        parameter: state["step"]._version if "step" in state else 0 for parameter, state in optimiser.state.items()
+    }
 
 
 def _groups(parameters: list[nn.Parameter]) -> list[dict[str, object]]:

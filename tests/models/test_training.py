@@ -10,6 +10,7 @@ import torch
 from models.backbone import build
 from models.data import Batch, DataSpec, load_corpus, text_batches
 from models.loading import load_mixer
+from models.micro_batches import MicroBatches, OutOfMemory
 from models.scale import ModelSize, Recipe
 from models.training import Diverged, NonFinite, TrainingPoint, train
 
@@ -90,3 +91,69 @@ def test_wsd_stays_at_the_peak_until_the_last_fifth(size: ModelSize):
     assert rates[0] == pytest.approx(5e-4)
     assert rates[1:16] == pytest.approx([1e-3] * 15)
     assert rates[16:] == pytest.approx([7.75e-4, 5.5e-4, 3.25e-4, 1e-4])
+
+
+def _full_memory() -> torch.OutOfMemoryError:
+    return torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+
+class _FullOnce(torch.optim.AdamW):
+    """Memory ends in one step: before it, with some moments made, or between its two groups of parameters."""
+
+    at, where = 1, "before"
+    taken = 0
+
+    def step(self, closure=None):
+        type(self).taken += 1
+        if self.taken != self.at:
+            return super().step(closure)
+        if self.where == "within":
+            groups, self.param_groups = self.param_groups, self.param_groups[:1]
+            super().step(closure)
+            self.param_groups = groups
+        if self.where == "state":
+            self.state[self.param_groups[0]["params"][0]]["step"] = torch.zeros(())
+        raise _full_memory()
+
+
+@pytest.mark.parametrize(("at", "where"), [(1, "before"), (1, "state"), (5, "before")])
+def test_a_full_memory_before_the_update_begins_the_batch_again(size, monkeypatch, at: int, where: str):
+    plain = run(build(load_mixer(TOY), size, 160, seed=0), text(), steps=8, report_every=1)
+    sizes = []
+    shrink = MicroBatches.shrink
+    monkeypatch.setattr(_FullOnce, "taken", 0)
+    monkeypatch.setattr(_FullOnce, "at", at)
+    monkeypatch.setattr(_FullOnce, "where", where)
+    monkeypatch.setattr(torch.optim, "AdamW", _FullOnce)
+    monkeypatch.setattr(MicroBatches, "shrink", lambda self, *args: (shrink(self, *args), sizes.append(self.size)))
+    found = run(build(load_mixer(TOY), size, 160, seed=0), text(), steps=8, report_every=1)
+    assert sizes == [4]
+    assert [point.loss for point in found] == pytest.approx([point.loss for point in plain], rel=1e-4)
+
+
+def test_a_full_memory_in_clipping_begins_the_batch_again(size, monkeypatch):
+    plain = run(build(load_mixer(TOY), size, 160, seed=0), text(), steps=6, report_every=1)
+    clip, calls = torch.nn.utils.clip_grad_norm_, []
+
+    def full_at_third(parameters, most):
+        calls.append(most)
+        norm = clip(parameters, most / 10 if len(calls) == 3 else most)
+        if len(calls) == 3:  # gradients are scaled already
+            raise _full_memory()
+        return norm
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", full_at_third)
+    found = run(build(load_mixer(TOY), size, 160, seed=0), text(), steps=6, report_every=1)
+    assert len(calls) == 7
+    assert [point.loss for point in found] == pytest.approx([point.loss for point in plain], rel=1e-4)
+
+
+@pytest.mark.parametrize("at", [1, 4])
+def test_an_update_cut_off_half_way_is_out_of_memory_and_not_repeated(size, monkeypatch, at: int):
+    monkeypatch.setattr(_FullOnce, "taken", 0)
+    monkeypatch.setattr(_FullOnce, "at", at)
+    monkeypatch.setattr(_FullOnce, "where", "within")
+    monkeypatch.setattr(torch.optim, "AdamW", _FullOnce)
+    with pytest.raises(OutOfMemory, match=r"half done now: CUDA out of memory\. Tried"):
+        run(build(load_mixer(TOY), size, 160, seed=0), text(), steps=8)
+    assert _FullOnce.taken == at
