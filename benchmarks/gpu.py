@@ -1,325 +1,210 @@
-"""What a GPU does with a 20M trial, in parts that resume: each under nine minutes, most telling first, saved at once.
+"""What a GPU does with a 20M trial: pieces in processes of their own, each within a time limit and saved at once.
 
-    python benchmarks/gpu.py                    # every part that has no result yet
+    python benchmarks/gpu.py                    # every piece that has no result yet, or failed
     python benchmarks/gpu.py --part trainer     # one part, again
     python benchmarks/gpu.py --quick            # tiny sizes, on a CPU as well; prints only
 
-    trainer     tokens/s, peak memory and model FLOPs utilisation of a 20M trial: our trainer, the same model with fla's
-                layers in a plain loop, and the original way (a chunk loop in plain PyTorch under torch.compile);
-                GPU-hours for 1.05 billion tokens, extrapolated
+    trainer     tokens/s, peak memory and model FLOPs utilisation of a 20M trial, way by way (benchmarks/gpu_ways.py)
     kernels     fused path fusion and two-scale FIR against torch.compile (benchmarks/gpu_kernels.py)
-    lengths     training and decoding throughput and state of everything published, T = 1k to 32k
+    lengths     training and decoding throughput and state of everything published, T = 1k to 32k, mixer by mixer
     tests       the tests marked gpu
 
-Needs torch, triton, numpy, pyyaml; fla where it is to be compared with. Random tokens: nothing here learns.
-
-Shapes: B batch, T time, H heads, K head dim, C chunk length, D width.
+Most telling pieces come first, and a kill loses the piece under way alone. A piece that fails or takes too long is
+written down with the reason, does not stop the others, and is tried again by the next run.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import torch
-import torch.nn.functional as F  # noqa: N812
-from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.machine import RESULTS, write_result
-from models.backbone import LanguageModel, build, fit_ffn_width, reference_parameters
-from models.batch import Batch
-from models.loading import load_mixer
-from models.scale import ModelSize, Recipe, Stage, load_scale
-from models.slots import published_source
-from models.training import train
+from models.slots import slot_named
 
 ROOT = Path(__file__).resolve().parents[1]
-SLOT, MIXER = "token_mixer", "delta_net"  # what the original trained first
-PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}  # bfloat16, dense, by the vendor's word
-PROTOCOL_TOKENS = 2000 * 256 * 2048
-CHUNK = 32
+LIMIT_S = 510.0  # of a piece: many a place lends its GPU for ten minutes at a time
+WAYS = ("ours", "fla in a plain loop", "the original way", "ours, not compiled")  # of benchmarks/gpu_ways.py
+OPERATORS = ("path_fusion", "two_scale_fir")  # of benchmarks/gpu_kernels.py
+_TOLD = 400  # lines of a piece's output that the reason of its failure is looked for in
 
 
-class OriginalMixer(nn.Module):
-    """DeltaNet the original's way: the parallel form as a Python loop over rows, then over chunks, compiled."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A command that writes its figures as JSON to the file named behind it; with `out` None it is its exit code."""
 
-    def __init__(self, hidden_size: int, num_heads: int, layer_idx: int = 0, **kwargs: object) -> None:
-        super().__init__()
-        self.inner = load_mixer(published_source(SLOT, MIXER))(hidden_size, num_heads, layer_idx=layer_idx)
-
-    def forward(self, x: Tensor) -> Tensor:
-        mixer = self.inner
-        q, k, v = mixer.q_conv(mixer.q_proj(x)), mixer.k_conv(mixer.k_proj(x)), mixer.v_conv(mixer.v_proj(x))
-        heads = mixer._heads(q, k, v)
-        return mixer._out(chunk_loop(*heads, torch.sigmoid(mixer.b_proj(x))))
+    name: str
+    command: Sequence[str]
+    out: str | None = "--out"
 
 
-@torch.compile
-def chunk_loop(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor, beta_BTH: Tensor) -> Tensor:
-    """The delta rule, chunk after chunk, each one's inverse row after row; T a multiple of C."""
-    (batch, time_steps, heads, width), dtype = q_BTHK.shape, v_BTHK.dtype
-    shape = (batch, heads, time_steps // CHUNK, CHUNK, -1)
-    q, k, v = (x.float().transpose(1, 2).reshape(shape) for x in (q_BTHK * width**-0.5, k_BTHK, v_BTHK))
-    beta = beta_BTH.float().transpose(1, 2).reshape(shape)
-    written_k, written_v = k * beta, v * beta
-    future = torch.ones(CHUNK, CHUNK, dtype=torch.bool, device=q.device).triu(0)
-    inverse = -(written_k @ k.mT).masked_fill(future, 0)
-    for row in range(1, CHUNK):
-        update = (inverse[..., row, :, None].clone() * inverse[..., :, :row].clone()).sum(-2)
-        inverse[..., row, :row] = inverse[..., row, :row].clone() + update
-    inverse = inverse + torch.eye(CHUNK, device=q.device)
-    values, keys = inverse @ written_v, inverse @ written_k
-    state = q.new_zeros(batch, heads, width, width)
-    out = torch.zeros_like(v)
-    above = future.triu(1)
-    for chunk in range(time_steps // CHUNK):
-        scores = (q[:, :, chunk] @ k[:, :, chunk].mT).masked_fill(above, 0)
-        fresh = values[:, :, chunk] - keys[:, :, chunk] @ state
-        out[:, :, chunk] = q[:, :, chunk] @ state + scores @ fresh
-        state = state + k[:, :, chunk].mT @ fresh
-    return out.reshape(batch, heads, time_steps, width).transpose(1, 2).to(dtype)
+Outcome = dict[str, Any]  # a piece's figures, or `failed` with the reason; and `seconds`
 
 
-def trainer(quick: bool) -> dict[str, Any]:
-    """The three ways to train the 20M model, in one run."""
-    stage = _tiny_stage() if quick else load_scale("explore_20m").stages[0]
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    ways: dict[str, Callable[[], dict[str, Any]]] = {
-        "ours": lambda: _ours(stage, device, 6 if quick else 24),
-        "ours, not compiled": lambda: _ours(_with(stage, compile=False), device, 6 if quick else 24),
-        "fla in a plain loop": lambda: _fla(stage, device, 2 if quick else 24),
-        "the original way": lambda: _original(stage, device, 2 if quick else 4),
-    }
-    figures: dict[str, Any] = {}
-    for name, way in ways.items():
-        begun = time.monotonic()
+def pieces(part: str, quick: bool, device: str) -> list[Piece]:
+    """Of a part, most telling first."""
+    python, small = sys.executable, ["--quick"] * quick
+    if part == "trainer":
+        script = str(ROOT / "benchmarks" / "gpu_ways.py")
+        ways = [way for way in WAYS if device == "cuda" or not way.startswith("fla")]  # fla's kernels need a GPU
+        return [Piece(name=way, command=[python, script, "--way", way, *small]) for way in ways]
+    if part == "kernels":
+        script = str(ROOT / "benchmarks" / "gpu_kernels.py")
+        out = None if quick else "--out"
+        commands = {operator: [python, script, "--operator", operator, *small] for operator in OPERATORS}
+        return [Piece(name=operator, command=command, out=out) for operator, command in commands.items()]
+    if part == "lengths":
+        slot = slot_named("token_mixer")
+        names = sorted(slot.published, key=lambda name: name != slot.reference)[: 2 if quick else None]
+        wide = "--lengths 1024 4096 16384 32768 --tokens 32768 --hidden-size 1024 --dtype bfloat16"
+        tiny = "--lengths 64 --tokens 64 --hidden-size 32 --num-heads 2"
+        sizes = [*(tiny if quick else wide).split(), "--device", device]
+        return [Piece(name=name, command=[python, "-m", "models", "bench", "--mixers", name, *sizes]) for name in names]
+    command = [python, "-m", "pytest", "-q", "-rs", "-m", "gpu", "tests/kernels", "tests/models"]
+    return [Piece(name="gpu", command=[*command, "-p", "no:cacheprovider", *["--collect-only"] * quick], out=None)]
+
+
+PARTS = ("trainer", "kernels", "lengths", "tests")
+
+
+def run_part(part: str, todo: Sequence[Piece], earlier: Mapping[str, Outcome], save: Any, limit_s: float) -> int:
+    """Run the pieces that have no figures in `earlier`, call `save` with all outcomes after each; how many failed."""
+    outcomes = dict(earlier)
+    failed = 0
+    for piece in todo:
+        if done(outcomes.get(piece.name)):
+            print(f"{part}, {piece.name}: has a result, left alone")
+            continue
+        print(f"== {part}, {piece.name}", flush=True)
+        outcomes[piece.name] = run_piece(piece, limit_s)
+        if not done(outcomes[piece.name]):
+            failed += 1
+            print(f"{part}, {piece.name}: FAILED: {outcomes[piece.name]['failed']}", flush=True)
+        save(outcomes)
+    return failed
+
+
+def done(outcome: Outcome | None) -> bool:
+    """There are figures; a failure is none."""
+    return outcome is not None and "failed" not in outcome
+
+
+def run_piece(piece: Piece, limit_s: float) -> Outcome:
+    """Its figures, or why there are none. Its output is shown as it comes; beyond the limit all its processes end."""
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "figures.json"
+        where = [] if piece.out is None else [piece.out, str(out)]
+        late = threading.Event()
+        lines: deque[str] = deque(maxlen=_TOLD)
+        with subprocess.Popen(
+            [*piece.command, *where],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        ) as process:
+            timer = threading.Timer(limit_s, lambda: (late.set(), _end(process)))
+            timer.start()
+            try:
+                assert process.stdout is not None
+                for line in process.stdout:
+                    print(line, end="", flush=True)
+                    lines.append(line)
+                code = process.wait()
+            finally:
+                timer.cancel()
+                _end(process)
+        found: Outcome = {"seconds": round(time.monotonic() - begun, 1)}
+        if late.is_set():
+            return {"failed": f"took longer than {limit_s:g} s", **found}
+        if code:
+            return {"failed": reason("".join(lines)) or f"exit code {code}", "exit_code": code, **found}
+        if piece.out is None:
+            return {"tail": [line.rstrip() for line in lines][-8:], **found}
         try:
-            figures[name] = way()
-        except (ImportError, RuntimeError, ValueError) as error:
-            figures[name] = {"failed": f"{type(error).__name__}: {str(error)[:300]}"}
-        figures[name]["part_s"] = round(time.monotonic() - begun, 1)
-        print(f"{name:<22}{_told(figures[name])}", flush=True)
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-    speed = {name: found["tokens_s"] for name, found in figures.items() if "tokens_s" in found}
-    for name, tokens_s in speed.items():
-        figures[name]["gpu_hours_for_1B"] = round(PROTOCOL_TOKENS / tokens_s / 3600, 4)
-    ratios = {f"ours / {name}": round(speed["ours"] / speed[name], 2) for name in speed if name != "ours"}
-    print(f"{ratios}; GPU-hours for 1.05 billion tokens: {figures['ours'].get('gpu_hours_for_1B')} (goal 0.25)")
-    return {"ways": figures, "ratios": ratios, "flops_per_token": _flops_per_token(stage.size)}
+            figures = json.loads(out.read_text())
+        except (OSError, ValueError) as error:
+            return {"failed": f"left no figures: {error}", **found}
+        return {**(figures if isinstance(figures, dict) else {"rows": figures}), **found}
 
 
-def kernels(quick: bool) -> dict[str, Any]:
-    """benchmarks/gpu_kernels.py writes its own table."""
-    command = [sys.executable, str(ROOT / "benchmarks" / "gpu_kernels.py"), *(["--quick"] if quick else [])]
-    return {"exit_code": subprocess.run(command, check=False).returncode}
+def reason(output: str) -> str:
+    """The last line of the last traceback, first line of its message; without one, the last line."""
+    lines = [line for line in output.splitlines() if line.strip()]
+    starts = [number for number, line in enumerate(lines) if line.startswith("Traceback ")]
+    behind = [line for line in lines[starts[-1] + 1 :] if not line[0].isspace()] if starts else lines[-1:]
+    return behind[0].strip()[:300] if behind else ""
 
 
-def lengths(quick: bool) -> dict[str, Any]:
-    """`python -m models bench` over lengths, bfloat16."""
-    out = RESULTS / "gpu" / "lengths_table.json"
-    wide = ["--lengths", "1024", "4096", "16384", "32768", "--tokens", "32768", "--hidden-size", "1024", "--dtype"]
-    sizes = ["--lengths", "64", "--tokens", "64", "--hidden-size", "32", "--num-heads", "2", "--dtype", "float32"]
-    device = ["--device", "cuda" if torch.cuda.is_available() else "cpu"]
-    where = [] if quick else ["--out", str(out)]
-    command = [sys.executable, "-m", "models", "bench", *(sizes if quick else [*wide, "bfloat16"]), *device, *where]
-    code = subprocess.run(command, check=False, cwd=ROOT).returncode
-    return {"exit_code": code, "timings": json.loads(out.read_text()) if not quick and out.is_file() else []}
+def summary(part: str, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
+    """What the pieces say together: of the trainer, how much faster ours is than each other way that was measured."""
+    speed = {name: outcome["tokens_s"] for name, outcome in outcomes.items() if outcome.get("tokens_s")}
+    if part != "trainer" or "ours" not in speed:
+        return {}
+    return {"ratios": {f"ours / {name}": round(speed["ours"] / speed[name], 2) for name in speed if name != "ours"}}
 
 
-def tests(quick: bool) -> dict[str, Any]:
-    """Tests marked gpu; skipped ones say why."""
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-m", "gpu", "tests/kernels", "tests/models"]
-    command += ["-p", "no:cacheprovider", "--collect-only"] if quick else ["-p", "no:cacheprovider"]
-    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
-    print(done.stdout[-3000:])
-    return {"exit_code": done.returncode, "tail": done.stdout.splitlines()[-8:]}
+def earlier_outcomes(path: Path, device: str) -> dict[str, Outcome]:
+    """Of the same part on the same device; nothing where the file is missing, torn or of another shape."""
+    try:
+        figures = json.loads(path.read_text())["figures"]
+        return dict(figures["pieces"]) if figures["device"] == device else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
-PARTS: dict[str, Callable[[bool], dict[str, Any]]] = {
-    "trainer": trainer,
-    "kernels": kernels,
-    "lengths": lengths,
-    "tests": tests,
-}
+def _end(process: subprocess.Popen[str]) -> None:
+    """The piece and whatever it started."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
-def _ours(stage: Stage, device: torch.device, steps: int) -> dict[str, Any]:
-    model = _host(stage.size, load_mixer(published_source(SLOT, MIXER))).to(device)
-    seconds: list[float] = []
-    tokens: list[int] = []
-
-    def report(point: Any) -> None:
-        seconds.append(point.elapsed_s)
-        tokens.append(point.tokens)
-
-    _reset_peak(device)
-    every = steps // 3
-    train(
-        model,
-        _random_batches(stage),
-        steps=steps,
-        learning_rate=stage.learning_rate,
-        warmup_steps=1,
-        report_every=every,
-        report=report,
-        recipe=stage.recipe,
-    )
-    return _figures((tokens[-1] - tokens[0]) / (seconds[-1] - seconds[0]), stage.size, device)
-
-
-def _fla(stage: Stage, device: torch.device, steps: int) -> dict[str, Any]:
-    """fla's own model and loss, autocast, fused AdamW, the largest power of two of sequences that fits."""
-    from fla.models import DeltaNetConfig, DeltaNetForCausalLM  # type: ignore[import-not-found, unused-ignore]
-
-    size = stage.size
-    config = DeltaNetConfig(
-        hidden_size=size.hidden_size,
-        num_hidden_layers=size.num_layers,
-        num_heads=size.num_heads,
-        vocab_size=size.vocab_size,
-        intermediate_size=size.ffn_width,
-        tie_word_embeddings=False,
-        use_cache=False,
-    )
-    model = DeltaNetForCausalLM(config).to(device).train()
-
-    def loss_of(inputs: Tensor, targets: Tensor) -> Tensor:
-        return model(input_ids=inputs, labels=inputs).loss
-
-    return _plain_loop(model, loss_of, stage, device, steps, stage.batch_size)
-
-
-def _original(stage: Stage, device: torch.device, steps: int) -> dict[str, Any]:
-    model = _host(stage.size, OriginalMixer).to(device).train()
-
-    def loss_of(inputs: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(model(inputs).flatten(0, 1).float(), targets.flatten())
-
-    return _plain_loop(model, loss_of, stage, device, steps, min(stage.batch_size, 8))
-
-
-def _plain_loop(
-    model: nn.Module,
-    loss_of: Callable[[Tensor, Tensor], Tensor],
-    stage: Stage,
-    device: torch.device,
-    steps: int,
-    num_sequences: int,
-) -> dict[str, Any]:
-    """The usual loop: as many sequences at once as fit, halved until they do."""
-    optimiser = torch.optim.AdamW(model.parameters(), lr=stage.learning_rate, fused=True)
-    batches = _random_batches(replace(stage, batch_size=num_sequences))
-    _reset_peak(device)
-    while True:
-        try:
-            begun, counted = 0.0, 0
-            for step in range(steps + 2):
-                if step == 2:
-                    _wait(device)
-                    begun, counted = time.perf_counter(), 0
-                batch = next(batches)
-                inputs, targets = (torch.from_numpy(x).to(device) for x in batch)
-                with torch.autocast(device.type, torch.bfloat16):
-                    loss = loss_of(inputs, targets)
-                loss.backward()  # type: ignore[no-untyped-call]
-                nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-                optimiser.step()
-                optimiser.zero_grad(set_to_none=True)
-                counted += inputs.numel()
-            _wait(device)
-            found = _figures(counted / (time.perf_counter() - begun), stage.size, device)
-            return {**found, "sequences_at_once": num_sequences}
-        except torch.OutOfMemoryError:
-            optimiser.zero_grad(set_to_none=True)
-            torch.cuda.empty_cache()
-            num_sequences //= 2
-            if num_sequences == 0:
-                raise
-            batches = _random_batches(replace(stage, batch_size=num_sequences))
-
-
-def _host(size: ModelSize, mixer_class: type[nn.Module]) -> LanguageModel:
-    width = fit_ffn_width(mixer_class, size, reference_parameters(size, SLOT))
-    return build(mixer_class, size, width, seed=0)
-
-
-def _random_batches(stage: Stage) -> Iterator[Batch]:
-    rng = np.random.default_rng(0)
-    while True:
-        tokens = rng.integers(0, min(stage.size.vocab_size, 50_000), (stage.batch_size, stage.length + 1))
-        yield Batch(np.ascontiguousarray(tokens[:, :-1]), np.ascontiguousarray(tokens[:, 1:]))
-
-
-def _flops_per_token(size: ModelSize) -> float:
-    """Forward and backward: six for each parameter of a matrix product, head included, embedding not."""
-    return 6.0 * (reference_parameters(size, SLOT) + size.hidden_size * size.vocab_size)
-
-
-def _figures(tokens_s: float, size: ModelSize, device: torch.device) -> dict[str, Any]:
-    found: dict[str, Any] = {"tokens_s": round(tokens_s)}
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name()
-        peak = next((flops for key, flops in PEAK_FLOPS.items() if key in name), None)
-        found["peak_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
-        found["mfu"] = None if peak is None else round(tokens_s * _flops_per_token(size) / peak, 4)
-    return found
-
-
-def _told(found: dict[str, Any]) -> str:
-    return "  ".join(f"{key} {value}" for key, value in found.items())
-
-
-def _with(stage: Stage, **changes: Any) -> Stage:
-    return replace(stage, recipe=replace(stage.recipe, **changes))
-
-
-def _tiny_stage() -> Stage:
-    stage = load_scale("tiny").stages[0]
-    recipe = Recipe(precision="bfloat16")
-    return replace(stage, size=replace(stage.size, vocab_size=512), length=64, recipe=recipe)
-
-
-def _reset_peak(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def main() -> int:
-    """Run the parts that are asked for or missing; each writes its table before the next begins."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run what is asked for or missing. Exit code 1: something failed, or there is no GPU."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=tuple(PARTS), action="append", help="again, whatever results there are")
+    parser.add_argument("--part", choices=PARTS, action="append", help="again, whatever results there are")
     parser.add_argument("--quick", action="store_true", help="tiny sizes; prints only")
-    parser.add_argument("--results", type=Path, default=RESULTS / "gpu")
-    options = parser.parse_args()
-    if not torch.cuda.is_available() and not options.quick:
+    parser.add_argument("--results", type=Path, default=RESULTS / "gpu", help="folder of <part>.json")
+    parser.add_argument("--limit-s", type=float, default=LIMIT_S, help="seconds that a piece may take")
+    options = parser.parse_args(arguments)
+    import torch  # here: the pieces are other processes, and what runs them needs none of it
+
+    cuda = torch.cuda.is_available()
+    if not cuda and not options.quick:
         print("no CUDA device: nothing was measured (--quick shows that the script runs)")
         return 1
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    for name in options.part or PARTS:
-        if not options.part and not options.quick and (options.results / f"{name}.json").is_file():
-            print(f"{name}: has a result, left alone")
-            continue
-        print(f"== {name}", flush=True)
-        figures = {"device": device, **PARTS[name](options.quick)}
-        if not options.quick:
-            print(f"written: {write_result(name, figures, options.results)}", flush=True)
-    return 0
+    device = torch.cuda.get_device_name() if cuda else "no GPU"
+    failed = 0
+    for part in options.part or PARTS:
+        path = options.results / f"{part}.json"
+        earlier = {} if options.part or options.quick else earlier_outcomes(path, device)
+
+        def save(outcomes: Mapping[str, Outcome], part: str = part) -> None:
+            told = summary(part, outcomes)
+            print("  ".join(f"{key} {value}" for key, value in told.items()), flush=True)
+            if not options.quick:
+                figures = {"device": device, "pieces": dict(outcomes), **told}
+                print(f"written: {write_result(part, figures, options.results)}", flush=True)
+
+        failed += run_part(part, pieces(part, options.quick, "cuda" if cuda else "cpu"), earlier, save, options.limit_s)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ Shapes: B batch, T time, H heads, V value dim per head, D width, P paths.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import statistics
@@ -235,14 +236,16 @@ def main() -> None:
     """Check, measure, print a table, write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="correctness on tiny shapes alone; needs no GPU")
+    parser.add_argument("--operator", choices=("path_fusion", "two_scale_fir"), help="this one alone")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the folder that gpu_kernels.json goes to")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="figures alone, there and not to --results")
     arguments = parser.parse_args()
     on_cuda = torch.cuda.is_available()
     if not on_cuda and not arguments.quick:
         sys.exit("no CUDA device, so there is nothing to time: run it on a GPU, or with --quick for correctness alone")
     if not on_cuda:
         os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported
-    measured = operators()
+    measured = [operator for operator in operators() if arguments.operator in (None, operator.name)]
     if arguments.quick:
         for operator in measured:
             check(operator, batch=2, length=9, heads=2, value_dim=4, device="cuda" if on_cuda else "cpu")
@@ -263,7 +266,10 @@ def main() -> None:
             "copy_bytes_per_s": round(bandwidth),
             "timings": [asdict(row) for row in timings],
         }
-        print(f"written: {write_result('gpu_kernels', figures, arguments.results)}", flush=True)
+        if arguments.out is not None:
+            arguments.out.write_text(json.dumps(figures))
+        else:
+            print(f"written: {write_result('gpu_kernels', figures, arguments.results)}", flush=True)
 
 
 if __name__ == "__main__":

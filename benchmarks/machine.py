@@ -1,43 +1,16 @@
-"""What a figure was measured on, written beside it."""
+"""A result's file: its figures, and beside them what they were measured on."""
 
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from models.commands.machine import cpu_name, machine
+
+__all__ = ["RESULTS", "cpu_name", "machine", "write_result"]
 RESULTS = Path(__file__).resolve().parent / "results"
-_PACKAGES = ("torch", "ray", "numpy", "duckdb", "pyarrow")
-
-
-def cpu_name() -> str:
-    """The processor as the system names it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
-
-
-def machine() -> dict[str, Any]:
-    """Processor, vector unit, cores, load, system, Python and package versions, date (UTC); imports torch."""
-    from torch.backends import cpu  # here, so that what is measured does not find torch imported already
-
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "cpu": cpu_name(),
-        "vector_unit": cpu.get_cpu_capability(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in _PACKAGES},
-    }
 
 
 def write_result(name: str, figures: Mapping[str, Any], folder: Path = RESULTS) -> Path:
@@ -46,10 +19,3 @@ def write_result(name: str, figures: Mapping[str, Any], folder: Path = RESULTS) 
     path = folder / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(), "figures": dict(figures)}, indent=1) + "\n")
     return path
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
