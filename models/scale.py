@@ -15,6 +15,7 @@ from models.mappings import as_mapping, require_keys, require_positive
 from models.probes import ProbeSpec, probe_from_mapping
 
 SCALE_FOLDER = Path(__file__).resolve().parents[1] / "conf" / "scale"
+AUTO = "auto"  # has no stages: a campaign puts another scale in its place
 SPLITS = ("validation", "heldout")
 TEXT, CANARY = "text", "canary"  # the tasks of every stage, beside its probes
 
@@ -212,11 +213,11 @@ def scale_from_mapping(mapping: Mapping[str, Any]) -> Scale:
 
 
 def load_scale(name: str) -> Scale:
-    """The scale in conf/scale/<name>.yaml."""
+    """The scale in conf/scale/<name>.yaml. Raises ValueError for any other name, `auto` included."""
+    known = sorted(entry.stem for entry in SCALE_FOLDER.glob("*.yaml") if entry.stem != AUTO)
+    if name not in known:
+        raise ValueError(f"no scale named {name!r} in {SCALE_FOLDER}; there are {', '.join(known)}")
     path = SCALE_FOLDER / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(entry.stem for entry in SCALE_FOLDER.glob("*.yaml")))
-        raise ValueError(f"no scale named {name!r} in {SCALE_FOLDER}; there are {known}")
     return scale_from_mapping(as_mapping(str(path), yaml.safe_load(path.read_text(encoding="utf-8"))))
 
 

@@ -35,6 +35,13 @@ def test_unknown_scale_names_those_that_exist():
         load_scale("huge")
 
 
+def test_scales_are_named_plainly_and_auto_is_none_of_them():
+    with pytest.raises(ValueError, match=r"no scale named 'auto' in \S+; there are cpu, "):
+        load_scale("auto")
+    with pytest.raises(ValueError, match=r"no scale named '\.\./scale/tiny'"):
+        load_scale("../scale/tiny")
+
+
 def test_verification_cannot_reuse_an_exploration_seed():
     values = mapping()
     values["stages"]["verify"]["seeds"] = [101, 0]
