@@ -51,6 +51,15 @@ def with_entry(source: str, entry: str | None = None, wanted: str = ENTRY) -> st
     return f"{source}{'' if source.endswith(chr(10)) else chr(10)}{wanted} = {chosen}\n"
 
 
+def defined(source: str) -> frozenset[str]:
+    """Names that the text binds at module level; none where it does not parse."""
+    try:
+        module = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return frozenset()
+    return frozenset(name for statement in _at_module_level(module.body) for name in _bound(statement))
+
+
 def _layer(statements: Sequence[ast.stmt], wanted: str) -> str:
     classes = {statement.name: statement for statement in statements if isinstance(statement, ast.ClassDef)}
     forwards = {name: forward for name in classes if (forward := _forward(name, classes)) is not None}

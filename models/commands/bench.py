@@ -22,13 +22,14 @@ from models.backbone import candidate_layer
 from models.commands.mixers import add_slot
 from models.commands.mixers import named as find
 from models.commands.results import require_writable, write_json
-from models.commands.trials import require_device
+from models.commands.trials import require_backend, require_device
 from models.cost import tensor_bytes
 from models.loading import load_mixer
 from models.scale import ModelSize
 from models.slots import slot_named
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_TRIED = 32  # steps of the sequence that shows whether a mixer runs at all
 _DECODED = 16  # steps that a decoding is timed over, behind a few that are not
 
 
@@ -66,13 +67,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure and print a line for each mixer and length. Raises ValueError for what the user has to mend."""
     slot = slot_named(options.slot)
+    require_backend()
     require_device(options.device)
     names = [find(slot, text).name for text in options.mixers or slot.published]
     _check(options)
     if unknown := [name for name in names if name not in slot.published]:
         raise ValueError(f"--mixers has {unknown[0]!r}: files run in this process here, so name published mixers only")
-    require_writable(options.out)
     torch.set_num_threads(options.threads)
+    for name in names:
+        _require_running(name, options)
+    require_writable(options.out)
     print(f"D = {options.hidden_size}, {options.num_heads} heads, {options.dtype}, {options.device}")
     print(
         f"{'mixer':<26}{'T':>7}{'B':>5}{'forward tok/s':>16}{'train tok/s':>14}{'peak MB':>10}"
@@ -92,16 +96,7 @@ def run(options: argparse.Namespace) -> int:
 def measure(name: str, mixer_class: type[nn.Module], length: int, options: argparse.Namespace) -> Timing:
     """One mixer at one length; the median of the repeats after one that is not counted."""
     device, dtype = torch.device(options.device), _DTYPES[options.dtype]
-    torch.manual_seed(0)
-    ffn_width = options.ffn_width or max(8, round(options.hidden_size / 3) * 8)
-    size = ModelSize(
-        num_layers=1,
-        hidden_size=options.hidden_size,
-        num_heads=options.num_heads,
-        ffn_width=ffn_width,
-        vocab_size=1,
-    )
-    mixer = candidate_layer(slot_named(options.slot), mixer_class, size, ffn_width, 0).to(device, dtype)
+    mixer = _built(mixer_class, options)
     batch = max(1, options.tokens // length)
     x_BTD = torch.randn(batch, length, options.hidden_size, device=device, dtype=dtype)
 
@@ -133,10 +128,47 @@ def measure(name: str, mixer_class: type[nn.Module], length: int, options: argpa
 
 def _check(options: argparse.Namespace) -> None:
     given = {name: getattr(options, name) for name in ("tokens", "hidden_size", "num_heads", "threads", "repeats")}
+    if options.ffn_width is not None:
+        given["ffn_width"] = options.ffn_width
     given |= {f"lengths[{n}]": length for n, length in enumerate(options.lengths)}
     for name, value in given.items():
         if value < 1:
             raise ValueError(f"--{name.replace('_', '-')} is {value}; give 1 or more")
+    _size(options)
+
+
+def _size(options: argparse.Namespace) -> ModelSize:
+    return ModelSize(
+        num_layers=1,
+        hidden_size=options.hidden_size,
+        num_heads=options.num_heads,
+        ffn_width=options.ffn_width or max(8, round(options.hidden_size / 3) * 8),
+        vocab_size=1,
+    )
+
+
+def _built(mixer_class: type[nn.Module], options: argparse.Namespace) -> nn.Module:
+    torch.manual_seed(0)
+    size = _size(options)
+    mixer = candidate_layer(slot_named(options.slot), mixer_class, size, size.ffn_width, 0)
+    return mixer.to(torch.device(options.device), _DTYPES[options.dtype])
+
+
+def _require_running(name: str, options: argparse.Namespace) -> None:
+    """A short sequence and a step, before anything is measured: what this size does not allow is the user's to mend."""
+    slot = slot_named(options.slot)
+    length = min(_TRIED, *options.lengths)
+    try:
+        mixer = _built(load_mixer(find(slot, name).source, slot.entry), options)
+        with torch.no_grad():
+            x_1TD = torch.zeros(1, length, options.hidden_size, device=options.device, dtype=_DTYPES[options.dtype])
+            mixer(x_1TD)
+            _decoding(mixer.eval(), x_1TD[:, :1], on_gpu=False)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"{name} does not run at --hidden-size {options.hidden_size} with --num-heads {options.num_heads} "
+            f"({str(error).splitlines()[0]}): choose other sizes"
+        ) from error
 
 
 def _decoding(mixer: nn.Module, x_1TD: torch.Tensor, on_gpu: bool) -> tuple[float | None, int | None]:

@@ -9,11 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cognition.records import Property, Report, candidate_id_of
-from models.commands.mixers import add_slot, candidate_text, read_file
+from models.commands.mixers import candidate_text, read_file, slot_of
+from models.commands.trials import require_backend
 from models.sandbox.exam import ExamJob, examine
 from models.sandbox.settings import REQUIREMENTS, SandboxSettings
 from models.scale import load_scale
-from models.slots import slot_named
+from models.slots import SLOTS, TOKEN_MIXER, slot_named
 
 PASSED, REFUSED = 0, 1
 
@@ -27,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE.py", type=Path)
     parser.add_argument("--entry", metavar="NAME", help="the class to check, where the file does not make it plain")
     parser.add_argument("--format", choices=("table", "json"), default="table")
-    add_slot(parser)
+    parser.add_argument(
+        "--slot", choices=tuple(SLOTS), help="the place that is filled; default: by the file's class, else token_mixer"
+    )
     parser.add_argument("--scale", default="cpu", help="conf/scale file whose first stage gives the host's size")
     parser.add_argument("--thorough", action="store_true", help="longer sequences too, as suspicious winners get them")
     parser.add_argument("--no-policy", action="store_true", help="leave the static policy out; the jail holds alone")
@@ -44,8 +47,12 @@ def run(options: argparse.Namespace) -> int:
 
 def check(options: argparse.Namespace) -> Report:
     """The report on the file."""
-    slot = slot_named(options.slot)
-    source = candidate_text(read_file(options.file), options.entry, slot.entry)
+    require_backend()
+    text = read_file(options.file)
+    slot = slot_named(options.slot) if options.slot else slot_of(text, options.entry)
+    if slot.name != options.slot and slot.name != TOKEN_MIXER:
+        print(f"checked as a {slot.name}, since it defines {slot.entry} (--slot says otherwise)", file=sys.stderr)
+    source = candidate_text(text, options.entry, slot.entry)
     stage = load_scale(options.scale).stages[0]
     job = ExamJob(
         candidate_id=candidate_id_of(source),

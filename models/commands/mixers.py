@@ -7,8 +7,8 @@ import ast
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.entry import read_source, with_entry
-from models.slots import SLOTS, Slot, published_source, slot_named
+from models.entry import defined, read_source, with_entry
+from models.slots import SLOTS, TOKEN_MIXER, Slot, published_source, slot_named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +57,13 @@ def named(slot: Slot, text: str) -> Named:
         file = Path(path)
         return Named(name=file.stem, source=candidate_text(read_file(file), entry or None, slot.entry))
     raise ValueError(f"{text!r} is no mixer of slot {slot.name} and no .py file; there are {', '.join(slot.published)}")
+
+
+def slot_of(source: str, entry: str | None = None) -> Slot:
+    """The slot whose entry class the text defines, or `entry` names; where it is none or several, that of tokens."""
+    names = defined(source) if entry is None else {entry}
+    found = [slot for slot in SLOTS.values() if slot.entry in names]
+    return found[0] if len(found) == 1 else SLOTS[TOKEN_MIXER]
 
 
 def read_file(path: Path) -> str:

@@ -18,12 +18,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from cognition.records import Trial, candidate_id_of
 from models.commands.data import add_data, data_of
 from models.commands.kept import Gate, Kept, code_digest
+from models.commands.machine import machine
 from models.commands.mixers import Named, add_slot, named
-from models.commands.trials import require_device, run_trials
+from models.commands.results import require_writable, write_json
+from models.commands.trials import require_backend, require_device, run_trials
 from models.data import DataSpec, load_corpus, require_enough
 from models.probes import load_probes
 from models.sandbox.exam import ExamJob, examine
@@ -63,11 +66,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--require", choices=REQUIREMENTS, default="available", help="full: insist on every layer")
     add_data(parser)
     parser.add_argument("--results", type=Path, default=Path("runs/rank"), help="folder of finished trials")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE.json", help="write the table with machine and versions there"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Train what is missing, print the table. Raises ValueError and SandboxError for what the user has to mend."""
     begun = time.monotonic()
+    require_backend()
     require_device(options.device)
     slot = slot_named(options.slot)
     if options.seeds < 1 or options.workers < 1:
@@ -78,6 +85,7 @@ def run(options: argparse.Namespace) -> int:
     data = data_of(options)
     require_enough(load_corpus(data), stage, data.seed)
     sandbox = SandboxSettings(require=options.require)
+    require_writable(options.json)
     kept = Kept(options.results / f"{options.scale}.jsonl")
     jobs = [
         _job(mixer, slot.name, stage, seed, data, options.device) for seed in range(options.seeds) for mixer in mixers
@@ -94,7 +102,10 @@ def run(options: argparse.Namespace) -> int:
         kept.add(trial)
         print(f"{done:>4}/{len(missing)}  {names[job.candidate_id]:<26} seed {job.seed}  {_said(trial)}", flush=True)
     gates = _gates(mixers, slot.name, stage, sandbox, kept)
-    print(table(_rows(mixers, [kept.trials[job.trial_id] for job in jobs], gates), stage))
+    rows = _rows(mixers, [kept.trials[job.trial_id] for job in jobs], gates)
+    print(table(rows, stage))
+    if options.json is not None:
+        write_json(options.json, {"machine": machine(), "figures": figures(rows, stage, options)})
     print(f"{time.monotonic() - begun:.0f} s; finished trials are in {kept.path}")
     return 0
 
@@ -105,10 +116,38 @@ def table(rows: Sequence[Row], stage: Stage) -> str:
     chances = {f"{probe.name}_accuracy": probe.chance for probe in stage.probes}
     head = f"{'mixer':<26}" + "".join(f"{_heading(column, chances):>{_width(column)}}" for column in columns)
     lines = [head + f"{'params':>9}{'MFLOP/token':>13}{'state bytes':>13}"]
-    for row in sorted(rows, key=lambda row: statistics.fmean(row.values.get("loss") or (math.inf,))):
+    for row in _ranked(rows):
         cells = "".join(f"{_cell(row.values.get(column, ())):>{_width(column)}}" for column in columns)
         lines.append(f"{row.name:<26}{cells}{_costs(row.gate)}{row.problem and '  ' + row.problem}")
     return "\n".join(lines)
+
+
+def figures(rows: Sequence[Row], stage: Stage, options: argparse.Namespace) -> dict[str, Any]:
+    """What the table shows and what it was made with: every seed's value, not means alone."""
+    return {
+        "what": f"{options.seeds} seeds of stage {stage.name} at scale {options.scale}, slot {options.slot}",
+        "data": " ".join(options.data),
+        "device": options.device,
+        "code": code_digest(),
+        "chance": {f"{probe.name}_accuracy": probe.chance for probe in stage.probes},
+        "rows": [
+            {
+                "mixer": row.name,
+                "values": {name: list(values) for name, values in row.values.items()},
+                "mean": {name: statistics.fmean(values) for name, values in row.values.items()},
+                "spread": {name: statistics.stdev(v) for name, v in row.values.items() if len(v) > 1},
+                "num_parameters": row.gate.num_parameters,
+                "flops_per_token": row.gate.flops_per_token,
+                "state_bytes": row.gate.state_bytes,
+                "problem": row.problem or None,
+            }
+            for row in _ranked(rows)
+        ],
+    }
+
+
+def _ranked(rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: statistics.fmean(row.values.get("loss") or (math.inf,)))
 
 
 def _heading(column: str, chances: Mapping[str, float]) -> str:

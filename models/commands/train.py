@@ -10,7 +10,7 @@ from cognition.records import Metric, Trial, candidate_id_of
 from models.commands.data import add_data, data_of
 from models.commands.mixers import add_slot, named
 from models.commands.results import require_writable, write_json
-from models.commands.trials import require_device, run_trials
+from models.commands.trials import require_backend, require_device, run_trials
 from models.data import load_corpus, require_enough
 from models.sandbox.settings import REQUIREMENTS, SandboxSettings
 from models.scale import Stage, load_scale
@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train, print the curve and the scores. Raises ValueError and SandboxError for what the user has to mend."""
+    require_backend()
     require_device(options.device)
     slot = slot_named(options.slot)
     mixer = named(slot, options.mixer)

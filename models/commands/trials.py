@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,20 @@ def require_device(device: Device) -> None:
 
         if not torch.cuda.is_available():
             raise ValueError("--device is cuda, and torch sees no CUDA device: use cpu")
+
+
+def require_backend() -> None:
+    """ValueError where KERNELS_BACKEND names what is no backend; kernels and torch are imported where it is set."""
+    text = os.environ.get("KERNELS_BACKEND")
+    if text:
+        from kernels.rule import BACKEND_VARIABLE, BACKENDS
+
+        for name in (name.strip() for name in text.split(",")):
+            if name not in BACKENDS:
+                known = ", ".join(BACKENDS)
+                raise ValueError(
+                    f"{BACKEND_VARIABLE}={text!r}: {name!r} is no backend: use some of {known}, or unset it"
+                )
 
 
 @dataclass(frozen=True, slots=True)

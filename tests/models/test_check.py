@@ -127,3 +127,11 @@ def test_wrong_usage_says_what_and_ends_with_2(tmp_path: Path, arguments: list[s
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_channel_mixer_is_checked_as_one_without_being_told(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(published_source("channel_mixer", "swiglu"))
+    done = check("mine.py", "--format", "json", "--scale", "tiny", folder=tmp_path)
+    assert done.returncode == 0
+    assert "checked as a channel_mixer, since it defines ChannelMixer" in done.stderr
+    assert "position_independence" in [item["name"] for item in json.loads(done.stdout)["properties"]]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from models.__main__ import main
-from models.commands.mixers import named
+from models.commands.mixers import named, slot_of
 from models.slots import SLOTS, published_source
 
 SLOT = SLOTS["token_mixer"]
@@ -43,6 +43,22 @@ def test_files_give_their_stem_and_the_class_behind_the_colon(tmp_path: Path) ->
 def test_what_is_neither_is_answered_with_what_there_is(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         named(SLOT, text)
+
+
+@pytest.mark.parametrize(
+    ("source", "entry", "slot"),
+    [
+        (published_source("channel_mixer", "swiglu"), None, "channel_mixer"),
+        (published_source("token_mixer", "retnet"), None, "token_mixer"),
+        ("class ChannelMixer: ...\nclass TokenMixer: ...\n", None, "token_mixer"),
+        ("class ChannelMixer: ...\nclass TokenMixer: ...\n", "ChannelMixer", "channel_mixer"),
+        ("class Layer: ...\n", None, "token_mixer"),
+        ("class Layer: ...\nChannelMixer = Layer\n", None, "channel_mixer"),
+        ("class (", None, "token_mixer"),
+    ],
+)
+def test_the_class_says_which_slot_a_file_is_for(source: str, entry: str | None, slot: str) -> None:
+    assert slot_of(source, entry).name == slot
 
 
 def test_listing_needs_no_torch() -> None:

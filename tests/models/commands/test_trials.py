@@ -11,6 +11,7 @@ from cognition.records import Metric
 from models.__main__ import main
 from models.commands import bench, rank, train
 from models.commands.mixers import named
+from models.commands.trials import require_backend
 from models.data import DataSpec
 from models.scale import load_scale
 from models.slots import published_source, slot_named
@@ -63,6 +64,16 @@ def test_rank_trains_what_is_missing_and_keeps_what_it_has(tmp_path: Path, capsy
     [
         (["train", "--mixer", "mamba3"], "'mamba3' is no mixer"),
         (["train", "--mixer", "retnet", "--scale", "huge"], "no scale named 'huge'"),
+        (["train", "--mixer", "retnet", "--scale", "auto"], "no scale named 'auto'"),
+        (["rank", "--scale", "../scale/tiny"], "no scale named '../scale/tiny'"),
+        (["check", "models/baselines/retnet.py", "--scale", "../scale/tiny"], "no scale named '../scale/tiny'"),
+        (["bench", "--slot", "channel_mixer", "--ffn-width", "0"], "--ffn-width is 0; give 1 or more"),
+        (["bench", "--slot", "channel_mixer", "--ffn-width", "12"], "ffn_width is 12; widths go in steps of 8"),
+        (
+            ["bench", "--mixers", "rwkv7", "--hidden-size", "3", "--num-heads", "3", "--lengths", "8"],
+            "rwkv7 does not run at --hidden-size 3 with --num-heads 3 (Expected more than 1 value per channel",
+        ),
+        (["rank", "--json", "/proc/nowhere.json"], "/proc/nowhere.json cannot be written"),
         (["train", "--mixer", "retnet", "--stage", "final"], "--stage is 'final'; scale cpu has explore, verify"),
         (["train", "--mixer", "retnet", "--steps", "0"], "steps is 0"),
         (["train", "--mixer", "retnet", "--data", "nowhere"], "no data named 'nowhere'"),
@@ -82,7 +93,41 @@ def test_bad_arguments_are_answered_with_the_remedy(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
-    assert message in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert not shown.out
+
+
+@pytest.mark.parametrize("command", [["train", "--mixer", "retnet"], ["rank"], ["bench"], ["check", "no.py"]])
+def test_an_unknown_backend_is_said_at_the_start(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KERNELS_BACKEND", "torch,fast")
+    assert main(command) == 2
+    shown = capsys.readouterr()
+    assert "'fast' is no backend: use some of definition, torch" in shown.err
+    assert not shown.out
+    monkeypatch.setenv("KERNELS_BACKEND", "triton, torch")
+    require_backend()
+
+
+def test_rank_writes_its_table_with_machine_and_versions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "rank.json"
+    broken = tmp_path / "broken.py"
+    broken.write_text("class TokenMixer:\n    pass\n")
+    arguments = ["rank", *TINY, "--probes", "none", "--results", str(tmp_path / "kept"), "--json", str(out)]
+    assert main([*arguments, "--mixers", str(broken), "retnet", "linear_attention", "--seeds", "2"]) == 0
+    told = json.loads(out.read_text())
+    assert {"cpu", "cores", "date", "versions"} <= told["machine"].keys()
+    rows = told["figures"]["rows"]
+    shown = [line.split()[0] for line in capsys.readouterr().out.splitlines() if "+-" in line or "gate:" in line]
+    assert [row["mixer"] for row in rows] == shown
+    assert [row["mixer"] for row in rows][2] == "broken"
+    losses = rows[0]["values"]["loss"]
+    assert rows[0]["mean"]["loss"] == pytest.approx(sum(losses) / 2)
+    assert rows[0]["spread"]["loss"] == pytest.approx(abs(losses[0] - losses[1]) / 2**0.5)
+    assert rows[2]["problem"].startswith("gate: ")
+    assert rows[2]["values"] == {}
 
 
 def test_bench_measures_every_length(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,7 +158,7 @@ def test_bench_builds_channel_mixers_at_their_own_width(tmp_path: Path, monkeypa
     monkeypatch.setattr(bench, "candidate_layer", noted)
     arguments = ["bench", "--slot", "channel_mixer", "--mixers", "swiglu", "--lengths", "4", "--hidden-size", "32"]
     assert main([*arguments, "--num-heads", "2", "--repeats", "1"]) == 0
-    assert widths == [{32, 88}]
+    assert widths == [{32, 88}] * 2  # tried, then measured
 
 
 def test_results_belong_to_the_code_that_made_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
