@@ -50,5 +50,7 @@ def rotated(x: torch.Tensor, start: int) -> torch.Tensor:
     rates = 10_000.0 ** (-torch.arange(half, device=x.device, dtype=torch.float64) / half)
     angles = torch.arange(start, start + x.shape[2], device=x.device, dtype=torch.float64)[:, None] * rates
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
-    return torch.cat([first * cos - second * sin, second * cos + first * sin, rest], -1)
+    pairs = x[..., : 2 * half]
+    # Halves change places by one roll: cutting them apart and joining them takes twice as long, backwards above all.
+    turned = pairs * torch.cat([cos, cos], -1) + pairs.roll(half, -1) * torch.cat([-sin, sin], -1)
+    return torch.cat([turned, x[..., 2 * half :]], -1) if x.shape[-1] % 2 else turned

@@ -222,6 +222,20 @@ def test_rotation_makes_scores_depend_on_distance_alone():
             assert abs(scores[0, 0] - scores[0, 2]) > 1e-3
 
 
+@pytest.mark.parametrize(("name", "axis"), [("softmax_attention", 2), ("retnet", 1)])
+@pytest.mark.parametrize("width", [1, 2, 8, 9])
+def test_rotation_turns_each_pair_of_channels_by_its_own_angle(name: str, axis: int, width: int):
+    x = torch.randn(2, 3, 3, width, dtype=torch.float64)
+    found = import_module(f"models.baselines.{name}").rotated(x, 5).movedim(axis, 0)
+    half = width // 2
+    for position, (turned, plain) in enumerate(zip(found, x.movedim(axis, 0), strict=True), 5):
+        for pair in range(half):
+            angle = torch.tensor(position * 10_000.0 ** (-pair / half), dtype=torch.float64)
+            expected = torch.complex(plain[..., pair], plain[..., half + pair]) * torch.exp(1j * angle)
+            torch.testing.assert_close(torch.complex(turned[..., pair], turned[..., half + pair]), expected)
+        assert torch.equal(turned[..., 2 * half :], plain[..., 2 * half :])
+
+
 def test_every_parameter_is_matched_in_the_sizes_of_the_literature():
     size = ModelSize(num_layers=1, hidden_size=1024, num_heads=8, ffn_width=2736, vocab_size=256)
     target = reference_parameters(size, SLOT)
