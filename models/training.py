@@ -132,14 +132,12 @@ def _update(
             micro_batches.shrink(fed.inputs_BT.shape[0], error)
 
 
-def _updates(optimiser: torch.optim.Optimizer) -> dict[nn.Parameter, int]:
+def _updates(optimiser: torch.optim.Optimizer) -> dict[torch.Tensor, int]:
     """How often AdamW has counted a step of each parameter that it has a state of; it counts before it updates.
 
     Read from the counters' versions: on a GPU their values would have to be waited for.
     """
-    return {
-        parameter: state["step"]._version if "step" in state else 0 for parameter, state in optimiser.state.items()
-    }
+    return {parameter: state["step"]._version if "step" in state else 0 for parameter, state in optimiser.state.items()}
 
 
 def _groups(parameters: list[nn.Parameter]) -> list[dict[str, object]]:
