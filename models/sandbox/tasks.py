@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 import kernels.dispatch  # noqa: F401  preloaded for candidates
-from models import canary, evaluator, fla_standin, probes, products, properties, training
+from models import canary, evaluator, fla_standin, probes, properties, training
 from models.backbone import (
     MATCH_TOLERANCE,
     CannotFit,
@@ -78,7 +78,6 @@ def warm_up(device: str = "cpu") -> None:
     fla_standin.install(device)
     if device == "cpu":
         skip_compilation()
-        products.use_onednn()
 
 
 def examine(channel: Channel) -> None:
