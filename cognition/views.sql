@@ -105,24 +105,42 @@ WITH spent AS (
     FROM trials
     GROUP BY candidate_id
 ),
-passed AS (SELECT DISTINCT candidate_id FROM reports WHERE kind = 'passed')
+passed AS (SELECT DISTINCT candidate_id FROM reports WHERE kind = 'passed'),
+-- Whoever was asked and gave nothing has no candidate to be counted by.
+nothing AS (SELECT arm, count(*) AS num FROM reports WHERE kind = 'no_proposal' GROUP BY arm),
+proposed AS (
+    SELECT
+        candidates.arm,
+        count(DISTINCT candidates.number) AS num_candidates,
+        count(*) AS num_attempts,
+        count(passed.candidate_id) AS num_passed,
+        coalesce(sum(spent.num_finished), 0)::BIGINT AS num_trials_finished,
+        coalesce(sum(spent.num_failed), 0)::BIGINT AS num_trials_failed,
+        max(leaderboard.fitness) AS best_fitness,
+        avg(leaderboard.fitness) AS mean_fitness,
+        min(leaderboard.loss) AS best_loss,
+        coalesce(sum(spent.slot_s), 0) AS slot_s
+    FROM candidates
+    LEFT JOIN passed USING (candidate_id)
+    LEFT JOIN spent USING (candidate_id)
+    LEFT JOIN leaderboard USING (candidate_id)
+    GROUP BY candidates.arm
+)
 SELECT
-    candidates.arm,
-    count(DISTINCT candidates.number) AS num_candidates,
-    count(*) AS num_attempts,
-    count(passed.candidate_id) AS num_passed,
-    coalesce(sum(spent.num_finished), 0)::BIGINT AS num_trials_finished,
-    coalesce(sum(spent.num_failed), 0)::BIGINT AS num_trials_failed,
-    max(leaderboard.fitness) AS best_fitness,
-    avg(leaderboard.fitness) AS mean_fitness,
-    min(leaderboard.loss) AS best_loss,
-    coalesce(sum(spent.slot_s), 0) AS slot_s
-FROM candidates
-LEFT JOIN passed USING (candidate_id)
-LEFT JOIN spent USING (candidate_id)
-LEFT JOIN leaderboard USING (candidate_id)
-GROUP BY candidates.arm
-ORDER BY best_fitness DESC NULLS LAST, candidates.arm;
+    arm,
+    coalesce(num_candidates, 0) AS num_candidates,
+    coalesce(num_attempts, 0) AS num_attempts,
+    coalesce(nothing.num, 0) AS num_no_proposal,
+    coalesce(num_passed, 0) AS num_passed,
+    coalesce(num_trials_finished, 0) AS num_trials_finished,
+    coalesce(num_trials_failed, 0) AS num_trials_failed,
+    best_fitness,
+    mean_fitness,
+    best_loss,
+    coalesce(slot_s, 0) AS slot_s
+FROM proposed
+FULL JOIN nothing USING (arm)
+ORDER BY best_fitness DESC NULLS LAST, arm;
 
 -- Training curves with one row per point: where a trial was cut off and ran again, the last report counts.
 CREATE OR REPLACE VIEW curves AS

@@ -45,6 +45,7 @@ class Steps:
         self._rows = rows
         self._crew = crew
         self._started_at = started_at
+        self._asked: dict[int, str] = {}  # number -> arm
         self._num_founders = len(settings.campaign.founders)
 
     @property
@@ -106,6 +107,7 @@ class Steps:
             number=number,
             attempt=attempt,
             kind=ReportKind.no_proposal,
+            arm=candidate.arm if candidate else self._asked.get(number, ""),
             detail=str(nothing),
             created_at=time.time(),
         )
@@ -123,6 +125,7 @@ class Steps:
             threshold = None if founder else self.settings.flow.duplicate_distance
             horizon = self.flow.horizon(candidate.number)
             report = with_nearest(await self._gate(candidate), self.population, threshold, horizon)
+        report = dataclasses.replace(report, arm=candidate.arm)
         self._rows.record(report)
         if report.refused:
             await self._language.reward_attempt(candidate, report, (), None)
@@ -239,6 +242,7 @@ class Steps:
     async def _brief(self, number: int, attempt: int) -> Brief:
         horizon = self.flow.horizon(number)
         brief = brief_of(self.settings, self.population, number, attempt, horizon)
+        self._asked[number] = brief.arm
         arm = arm_named(brief.arm)
         if not arm.reads:
             return brief

@@ -71,6 +71,8 @@ class WandbActor:
             "name": candidate.name,
             "arm": candidate.arm,
             "parents": list(candidate.parent_ids),
+            "mode": candidate.mode,
+            "model": candidate.model,
             "genome": candidate.genome,
             "stage": trial.stage,
             "seed": trial.seed,

@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from agents.llm.settings import is_loopback
 
@@ -21,15 +22,16 @@ _PATIENCE_S = 5.0
 
 def provider_in(environment: Mapping[str, str]) -> str | None:
     """The provider that `llm=auto` takes; None: there is no key and no server."""
-    return next(
-        (name for name, variables in PROVIDERS.items() if any(environment.get(variable) for variable in variables)),
-        None,
-    )
+    if api_base_in(environment) is not None:
+        return "local"
+    keys = ((name, variables) for name, variables in PROVIDERS.items() if name != "local")
+    return next((name for name, variables in keys if any(environment.get(variable) for variable in variables)), None)
 
 
 def api_base_in(environment: Mapping[str, str]) -> str | None:
-    """The address of an OpenAI-compatible server."""
-    return next((environment[name] for name in PROVIDERS["local"] if environment.get(name)), None)
+    """The address of an OpenAI-compatible server; OpenAI's own is none, its key says all."""
+    found = next((environment[name] for name in PROVIDERS["local"] if environment.get(name)), None)
+    return None if found is None or urlsplit(found).hostname == "api.openai.com" else found
 
 
 def served_model(api_base: str, environment: Mapping[str, str]) -> str:

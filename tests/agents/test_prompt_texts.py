@@ -63,7 +63,9 @@ async def prompts(max_input_tokens: int = 24_000) -> dict[str, Prompt]:
     found: dict[str, Prompt] = {}
     for question in listener.heard:
         name = question.prompt.name.replace("/", "_")
-        found.setdefault(name if name not in found else f"{name}_in_training", question.prompt)
+        if name in found and question.role == "engineer":
+            name += "_in_training"
+        found.setdefault(name, question.prompt)
     return found
 
 
@@ -77,10 +79,10 @@ async def test_prompts_are_what_the_files_say() -> None:
     GOLDEN.mkdir(exist_ok=True)
     if os.environ.get("WRITE_GOLDEN"):
         for name, prompt in found.items():
-            (GOLDEN / f"{name}.md").write_text(shown(prompt))
-    assert {path.stem for path in GOLDEN.glob("*.md")} == set(found)
+            (GOLDEN / f"{name}.txt").write_text(shown(prompt))
+    assert {path.stem for path in GOLDEN.glob("*.txt")} == set(found)
     for name, prompt in found.items():
-        assert shown(prompt) == (GOLDEN / f"{name}.md").read_text(), f"{name}: see it with WRITE_GOLDEN=1"
+        assert shown(prompt) == (GOLDEN / f"{name}.txt").read_text(), f"{name}: see it with WRITE_GOLDEN=1"
 
 
 @pytest.mark.parametrize("limit", [6_000, 9_000, 24_000])

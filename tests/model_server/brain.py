@@ -1,6 +1,7 @@
 """What the scripted model says: plausible answers for every role, made from what it is asked.
 
-Researchers answer with random designs of the grammar, whole or as edits; judges, analysts and summaries in their forms.
+Researchers answer with random designs of the grammar, whole or as edits, some of which read the future; the engineer
+finds that line and takes it out by an edit. Judges, analysts and summaries answer in their forms.
 The same question has the same answer.
 """
 
@@ -14,6 +15,8 @@ from agents.grammar.spaces import SPACES
 from tests.model_server.server import Asked
 
 _ROLE = re.compile(r"^# Role: (\w+)", flags=re.M)
+LEAK = "        x = x + x.flip(1)\n"
+_FORWARD = "        return self.mix(x, None)\n"
 _RETURN = re.compile(r"^(\s+)return (self\.\w+\(.*\))$", flags=re.M)
 
 
@@ -55,6 +58,8 @@ def proposal(asked: Asked) -> str:
         "expectation": "a lower loss",
     }
     front = f"The parent forgets; this design keeps more.\n\n```json\n{json.dumps(head)}\n```\n\n"
+    if role_of(asked) == "engineer" and LEAK in asked.user:
+        return f"{front}```\n<<<<<<< SEARCH\n{LEAK}=======\n>>>>>>> REPLACE\n```\n"
     shown = re.findall(r"```python\n(.*?)```", asked.user, flags=re.S)
     if shown and rng.random() < 0.3 and len(_RETURN.findall(shown[0])) == 1:
         found = _RETURN.search(shown[0])
@@ -63,4 +68,7 @@ def proposal(asked: Asked) -> str:
         changed = f"{found.group(1)}return {scale} * {found.group(2)}"
         return f"{front}```\n<<<<<<< SEARCH\n{line}\n=======\n{changed}\n>>>>>>> REPLACE\n```\n"
     space = SPACES[slot]
-    return f"{front}```python\n{space.render(random_genome(space, rng))}```\n"
+    source = space.render(random_genome(space, rng))
+    if rng.random() < 0.4:
+        source = source.replace(_FORWARD, LEAK + _FORWARD, 1)
+    return f"{front}```python\n{source}```\n"

@@ -100,6 +100,11 @@ def test_what_cannot_be_is_one_line_with_the_remedy(
     assert "\n" not in str(error.value)
 
 
+def test_openais_own_address_is_no_server_of_somebody() -> None:
+    found = settings(OPENAI_API_BASE="https://api.openai.com/v1", OPENAI_API_KEY="sk-0123456789")
+    assert found.llm.name == "openai"
+
+
 def test_no_model_is_a_choice_too() -> None:
     assert settings("llm=none", OPENAI_API_KEY="sk-0123456789").arms.drawn == ("grammar", "random")
 

@@ -88,12 +88,15 @@ def recorded(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 def test_all_four_agents_play_their_roles_on_the_model(recorded: tuple[Result, list[LlmCall]]) -> None:
     result, calls = recorded
     assert result.stopped_by is None
-    assert {"researcher", "judge", "analyst", "summary"} <= {call.role for call in calls}
-    assert {call.purpose for call in calls} >= {"propose", "assess", "calibrate", "explain", "synthesise", "summarise"}
+    assert {call.role for call in calls} == {"researcher", "engineer", "judge", "analyst", "summary"}
+    assert {call.purpose for call in calls} >= {"propose", "repair", "assess", "calibrate", "explain", "synthesise"}
     reader = Reader(result.folder)
     written = [c for c in reader.rows(Candidate) if c.arm.startswith("llm")]
     assert written
     assert all(c.model == "openai/scripted-1" and c.mode for c in written)
+    repaired = [c for c in written if c.repairs is not None]
+    reports = {(report.number, report.attempt): report.kind for report in reader.rows(Report)}
+    assert any(reports[c.number, c.attempt] is ReportKind.passed for c in repaired)
     verdicts = [v for v in reader.rows(Verdict) if v.fitness is not None]
     assert any(v.num_opinions == 2 and v.quality_source == "both" for v in verdicts)
     assert {i.source for i in reader.rows(Insight)} == {"measured", "llm"}
@@ -158,8 +161,10 @@ def test_a_campaign_ends_when_everything_fails_at_a_fifth_together(ray_here: Non
     assert result.stopped_by is None
     numbers = {report.number for report in Reader(folder).rows(Report)}
     assert numbers == {0, 1, 2, 3}
-    for report in Reader(folder).rows(Report):
-        assert report.kind is not ReportKind.no_proposal or "openai/scripted-1" in report.detail
+    without = [report for report in Reader(folder).rows(Report) if report.kind is ReportKind.no_proposal]
+    assert all("openai/scripted-1" in report.detail and report.arm == "llm" for report in without)
+    (counted,) = Reader(folder).query("SELECT num_no_proposal FROM arms WHERE arm = 'llm'").rows
+    assert counted == (len(without),)
 
 
 @pytest.mark.nightly

@@ -14,6 +14,8 @@ import pytest
 
 from agents.ledger import Cost, Limits
 from agents.llm.client import Answer, BudgetExhausted, NoAnswer
+from agents.llm.settings import ModelSettings
+from agents.llm.wire import _messages
 from agents.replies.forms import Opinion, read_form
 from cognition.records import CallOutcome, Event, LlmCall
 from tests.agents.llm.conftest import PRICE, QUESTION, Bench, fine
@@ -119,6 +121,15 @@ async def test_typed_replies_are_asked_for_by_schema_or_by_tool(bench: MakeBench
         assert opinion.complexity == 5
         body = made.servers["one"].books.served[0].asked.body
         assert {name for name in ("response_format", "tools") if name in body} == ({field} if field else set())
+
+
+def test_the_system_text_is_marked_for_the_cache_where_a_provider_wants_a_mark() -> None:
+    marked = _messages(ModelSettings(model="anthropic/claude-haiku-4-5"), QUESTION.prompt.messages)
+    assert marked[0]["content"][0]["cache_control"] == {"type": "ephemeral"}
+    assert marked[1] == {"role": "user", "content": "say FINE"}
+    assert (
+        _messages(ModelSettings(model="openai/gpt-5.4"), QUESTION.prompt.messages)[0]["content"] == "# Role: researcher"
+    )
 
 
 async def test_a_complaint_quotes_the_reply_and_says_what_is_wrong(bench: MakeBench) -> None:
