@@ -305,7 +305,15 @@ def moments(folder: Path) -> Iterator[tuple[str, Callable[[], bool]]]:
     yield "while the best are verified", lambda: any(t.stage == "verify" for t in rows(folder, Trial))  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("kills", [(1, 4), pytest.param((0, 1, 2, 3, 4), marks=pytest.mark.nightly)])
+def described(process: psutil.Process) -> str:
+    """Enough to tell whose it is and what it waits for."""
+    with contextlib.suppress(psutil.Error, OSError):
+        stack = Path(f"/proc/{process.pid}/stack").read_text() if os.geteuid() == 0 else ""
+        return f"{process.pid} of {process.ppid()}, {process.status()}: {process.cmdline()[:5]} {stack}"
+    return f"{process.pid}, gone by now"
+
+
+@pytest.mark.parametrize("kills", [(4,), pytest.param((0, 1, 2, 3, 4), marks=pytest.mark.nightly)])
 def test_sigkills_lose_nothing_and_repeat_nothing(finished: Result, tmp_path: Path, kills: tuple[int, ...]) -> None:
     folder = tmp_path / "killed"
     for moment, reached in [list(moments(folder))[kill] for kill in kills]:
@@ -317,7 +325,7 @@ def test_sigkills_lose_nothing_and_repeat_nothing(finished: Result, tmp_path: Pa
         assert process.stderr is not None
         process.stderr.close()
         _, alive = psutil.wait_procs(left, timeout=30)
-        assert not alive, f"left behind when killed {moment}: {alive}"
+        assert not alive, f"left behind when killed {moment}: {[described(p) for p in alive]}"
     process = start(folder)
     assert process.wait(timeout=120) == 0, process.communicate()[1]
     assert process.stderr is not None
