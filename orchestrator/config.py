@@ -32,7 +32,7 @@ from models.slots import SLOTS
 from orchestrator.arms import ArmSettings, resolved_arms
 from orchestrator.errors import UsageError
 from orchestrator.founders import founder_names
-from orchestrator.language import recorded, with_provider
+from orchestrator.language import recorded, require_keys, with_provider
 from orchestrator.selection import SelectionSettings
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -279,6 +279,7 @@ def settings_from(
         if missing:
             raise ValueError(f"the configuration lacks {', '.join(missing)}: take away the override that deletes it")
         parts["llm"] = recorded(parts["llm"])
+        require_keys(parts["llm"], os.environ if environment is None else environment)
         parts["arms"] = resolved_arms(parts["arms"], parts["llm"], more_arms)
         settings = Settings(**parts)
         prices_of(settings.llm)

@@ -74,6 +74,12 @@ class Flow:
         for explored in self._explored:
             await explored.wait()
 
+    async def founders_closed(self) -> None:
+        """Wait until nothing more happens to any founder: they are scored and explained."""
+        while not self._closed.issuperset(range(self.num_founders)):
+            self._changed.clear()
+            await self._changed.wait()
+
     def _may_start(self, number: int) -> bool:
         if self.deterministic:
             return self._closed.issuperset(range(number - self.look_ahead + 1))

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from agents.llm.found import api_base_in, provider_in, served_model
+from agents.llm.found import api_base_in, missing_key, provider_in, served_model
 from agents.llm.settings import LlmSettings, ModelSettings, Price
 from cognition.reader import Reader
 from cognition.records import LlmCall
@@ -41,6 +41,17 @@ def with_provider(values: Mapping[str, Any], conf: Path, environment: Mapping[st
     if isinstance(models, Mapping) and values.get("transcript") is None:
         values["models"] = {name: _served(model, environment) for name, model in models.items()}
     return values
+
+
+def require_keys(settings: LlmSettings, environment: Mapping[str, str]) -> None:
+    """Raise ValueError where a model's provider wants a key that is not there: it would refuse every call."""
+    for model in settings.models.values():
+        variable = missing_key(model, environment)
+        if variable is not None:
+            raise ValueError(
+                f"{model.model} needs {variable} in the environment: set it, or choose others with llm=..., or none "
+                "with llm=none"
+            )
 
 
 def recorded(settings: LlmSettings) -> LlmSettings:

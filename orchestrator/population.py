@@ -46,6 +46,7 @@ class Population:
         self.insights: list[Insight] = []
         self.claims: list[Claim] = []
         self.events: list[Event] = []
+        self.num_in_vain = 0  # numbers without a proposal since the last examination
         self.rewards: list[Reward] = []
         self._rewards_of: dict[int, list[Reward]] = defaultdict(list)
         self.calibrations: list[Calibration] = []
@@ -64,6 +65,7 @@ class Population:
                     self._num_children[parent_id] += 1
             case Report():
                 self._reports[record.number][record.attempt] = record
+                self.num_in_vain = self.num_in_vain + 1 if record.kind is ReportKind.no_proposal else 0
             case Trial():
                 self._trials[record.trial_id] = record
                 self._trials_of[record.candidate_id].append(record)

@@ -14,7 +14,7 @@ from typing import Any
 from agents.brief import Brief, Evidence
 from agents.inbox import tell_outcome
 from agents.protocols import NoProposal
-from agents.telling import outcome_text
+from agents.telling import one_line, outcome_text
 from cognition.records import Candidate, Claim, Report, ReportKind, Trial, Verdict, trial_id_of
 from models.scale import Stage
 from models.trial import ExamJob
@@ -112,6 +112,12 @@ class Steps:
             created_at=time.time(),
         )
         self._rows.record(report)
+        in_vain = self.population.num_in_vain
+        if in_vain >= self.settings.llm.patience:
+            raise UsageError(
+                f"{in_vain} numbers in a row got no proposal, the last because of {one_line(str(nothing), 200)}: mend "
+                "that, or choose other models or arms with run.fresh=true; the same command goes on"
+            )
         return report
 
     def may_repair(self, evidence: Evidence) -> bool:
@@ -246,6 +252,9 @@ class Steps:
         arm = arm_named(brief.arm)
         if not arm.reads:
             return brief
+        if horizon is None:  # who reads wants something to read
+            await self.flow.founders_closed()
+            brief = brief_of(self.settings, self.population, number, attempt, horizon)
         synthesis = await self._language.synthesis(horizon) if arm.analysis else None
         return for_readers(brief, arm, self.settings, self.population, horizon, self._rows.curve, synthesis)
 

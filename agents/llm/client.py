@@ -29,6 +29,7 @@ from cognition.records import CallOutcome, Candidate, LlmCall
 T = TypeVar("T")
 
 _LONGEST_KEPT = 200_000  # characters of a reply that a row keeps; what is longer loses its middle
+_MARK = 60  # characters
 _LONGEST_QUOTED = 40_000  # ... and that is sent back with a complaint
 
 
@@ -261,5 +262,5 @@ def _read(reply: str, outcome: CallOutcome, model: str, read: Callable[[Answer],
 def _shortened(text: str, most: int = _LONGEST_KEPT) -> str:
     if len(text) <= most:
         return text
-    half = most // 2
-    return f"{text[:half]}\n[{len(text) - most} characters left out]\n{text[-half:]}"
+    half = (most - _MARK) // 2  # with the mark it is not longer than that: a recording is kept as it is
+    return f"{text[:half]}\n[{len(text) - 2 * half} characters left out]\n{text[-half:]}"

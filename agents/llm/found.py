@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from agents.llm.settings import is_loopback
+from agents.llm.settings import ModelSettings, is_loopback
 
 # The first that is set decides; conf/llm has a file of each name.
 PROVIDERS: Mapping[str, tuple[str, ...]] = {
@@ -32,6 +32,15 @@ def api_base_in(environment: Mapping[str, str]) -> str | None:
     """The address of an OpenAI-compatible server; OpenAI's own is none, its key says all."""
     found = next((environment[name] for name in PROVIDERS["local"] if environment.get(name)), None)
     return None if found is None or urlsplit(found).hostname == "api.openai.com" else found
+
+
+def missing_key(model: ModelSettings, environment: Mapping[str, str]) -> str | None:
+    """The variable that this model's provider wants and nobody has set; None where none is known to be missing."""
+    provider = model.model.partition("/")[0]
+    if model.api_base is not None or provider == "local":
+        return None
+    wanted = PROVIDERS.get(provider, ())
+    return None if not wanted or any(environment.get(name) for name in wanted) else wanted[0]
 
 
 def served_model(api_base: str, environment: Mapping[str, str]) -> str:

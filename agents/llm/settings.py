@@ -129,6 +129,7 @@ class LlmSettings:
     unknown_price: str = "error"  # or "waive": a model whose price nobody knows counts as free
     transcript: str | None = None  # a run folder: its recorded replies stand in for all models
     retries: Retries = field(default_factory=Retries)
+    patience: int = 8  # so many numbers in a row without a proposal: the campaign stops and says so
     max_corrections: int = 1  # how often a reply that cannot be read is complained about
     bandit: BanditSettings = field(default_factory=BanditSettings)
     modes: Mapping[str, float] = field(
@@ -161,6 +162,7 @@ class LlmSettings:
         for name, value, least in (
             ("max_corrections", self.max_corrections, 0),
             ("stagnation", self.stagnation, 1),
+            ("patience", self.patience, 1),
             ("synthesis_every", self.synthesis_every, 0),
             ("judge_samples", self.judge_samples, 1),
             ("recalibrate_every", self.recalibrate_every, 0),

@@ -82,11 +82,13 @@ def test_a_server_is_asked_for_its_model() -> None:
                 "+llm.models.strong.api_base=https://proxy.example/v1",
                 "llm.models.strong.model=openai/mine",
             ),
-            {},
+            {"OPENAI_API_KEY": "sk-0123456789"},
             "price of openai/mine is not known",
         ),
         (("campaign.anchors={transformer: 5}",), {}, "campaign.anchors"),
         (("budget.tokens=-1",), {}, "budget.tokens is -1"),
+        (("llm=openai",), {}, "needs OPENAI_API_KEY in the environment"),
+        (("llm=anthropic",), {"OPENAI_API_KEY": "sk-0123456789"}, "needs ANTHROPIC_API_KEY in the environment"),
         (("llm.modes.refine=-1",), {}, "llm.modes.refine"),
         (("fitness.opinion_share=2",), {}, "opinion_share is 2"),
     ],
@@ -174,7 +176,7 @@ def test_drift_is_how_far_the_same_designs_have_moved() -> None:
 
 def test_every_provider_file_is_whole(tmp_path: Path) -> None:
     for name in ("openai", "anthropic", "gemini"):
-        found = settings(f"llm={name}")
+        found = settings(f"llm={name}", **{f"{name.upper()}_API_KEY": "sk-0123456789"})
         assert {role for role in found.llm.roles if found.llm.plays(role)} == {
             *("researcher", "engineer", "judge", "analyst", "summary"),
         }

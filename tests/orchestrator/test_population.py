@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from agents.brief import Evidence, Member
-from cognition.records import RECORDS, Candidate, Event, Record, Report, ReportKind, Verdict
+from cognition.records import RECORDS, CallOutcome, Candidate, Event, LlmCall, Record, Report, ReportKind, Verdict
 from orchestrator.population import EXPLAINED, Population
 from tests.cognition.factories import (
     make_candidate,
@@ -225,3 +225,56 @@ def test_deterministic_examinations_do_not_see_what_the_clock_brought() -> None:
     assert seen == [(1, 0), (4, 0)], "4.1 came back from training, perhaps later"
     assert len(population.passed(5, horizon=4)) == 3
     assert [report.number for report in population.passed(3, horizon=2)] == [1]
+
+
+def test_numbers_without_a_proposal_are_closed_and_counted_until_somebody_delivers() -> None:
+    population = Population()
+    given = make_candidate(5)
+    for number in (3, 4):
+        population.add(Report(candidate_id="", number=number, attempt=0, kind=ReportKind.no_proposal, arm="llm"))
+    assert population.num_in_vain == 2
+    assert population.closed("explore", lambda evidence: True) == {3, 4}
+    population.add(given)
+    population.add(make_report(given))
+    assert population.num_in_vain == 0
+
+
+def test_who_gave_up_on_a_candidate_closes_its_number_and_it_waits_to_be_rescued() -> None:
+    given = make_candidate(5)
+    refused = make_report(given, ReportKind.refused)
+    population = Population([given, refused])
+    assert population.closed("explore", lambda evidence: True) == set()
+    assert [failed.candidate for failed in population.broken()] == [given]
+    nothing = dataclasses.replace(refused, attempt=1, kind=ReportKind.no_proposal)
+    population.add(nothing)
+    assert population.closed("explore", lambda evidence: True) == {5}
+    assert [failed.candidate for failed in population.broken()] == [given]
+    population.add(make_candidate(8, parent=given))
+    assert population.broken() == []
+
+
+def test_calls_are_kept_without_their_texts_and_charged_by_model() -> None:
+    call = LlmCall(
+        call_id="a",
+        role="researcher",
+        purpose="propose",
+        number=3,
+        model="m",
+        prompt="researcher/refine",
+        prompt_version="1.1",
+        prompt_hash="h",
+        messages="long",
+        reply="long",
+        outcome=CallOutcome.timeout,
+        held_usd=0.5,
+        held_tokens=10,
+    )
+    answered = dataclasses.replace(call, call_id="b", outcome=CallOutcome.answered, usd=0.25, held_usd=0, held_tokens=0)
+    population = Population([call, answered])
+    assert all(not kept.messages and not kept.reply for kept in population.calls)
+    assert population.costs("propose", 3, 0) == {"m": 0.75}
+    assert population.answered_by("propose", 3, 0) == "m"
+    assert population.answered_by("repair", 3, 0) is None
+    spent = population.spent()
+    assert sum(spend.settled.usd for spend in spent) == 0.25
+    assert sum(spend.held.usd for spend in spent) == 0.5
