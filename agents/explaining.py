@@ -1,7 +1,8 @@
 """The model analyst: words claims over measured comparisons, and condenses many of them.
 
-Effects, intervals and trial ids come from what was measured; a claim that names trials which it was not shown is
-dropped, and so is a figure that it makes up, since none of its figures is read.
+Effects, intervals and trial ids come from what was measured; a claim that names no trials, trials that it was not shown
+or a comparison that was not made is dropped. Not covered: the words of a claim, which may say something else than its
+figures do; who reads it sees both.
 """
 
 from __future__ import annotations
@@ -64,10 +65,19 @@ class ExplainingAnalyst:
         )
 
         def read(answer: Answer) -> tuple[Insight, ...]:
-            claims = [claim for claim in read_form(answer, Explanation).claims if set(claim.evidence) <= shown]
+            form = read_form(answer, Explanation)
+            compared = {insight.against for insight in measured}
+            claims = [
+                claim
+                for claim in form.claims
+                if claim.evidence and set(claim.evidence) <= shown and claim.against in compared
+            ]
             if not claims:
-                raise Unreadable("no claim rests on trial ids that were shown; give each claim ids from the findings")
-            return tuple(found for claim in claims if (found := _insight(claim, candidate, measured)) is not None)
+                raise Unreadable(
+                    "no claim rests on trial ids that were shown, against what was compared "
+                    f"({', '.join(sorted(compared))}); give each claim ids from the findings"
+                )
+            return tuple(_insight(claim, form.expectation, candidate, measured) for claim in claims)
 
         try:
             return await self._client.ask(question, read)
@@ -140,18 +150,18 @@ def _told(
     ]
 
 
-def _insight(claim: ClaimForm, candidate: Candidate, measured: Sequence[Insight]) -> Insight | None:
+def _insight(claim: ClaimForm, expectation: str, candidate: Candidate, measured: Sequence[Insight]) -> Insight:
     """The claim on the comparison that it is about; its figures are that comparison's."""
-    own = [insight for insight in measured if insight.against == claim.against] or list(measured)
+    own = [insight for insight in measured if insight.against == claim.against]
     by_change = [insight for insight in own if claim.change and insight.change == claim.change]
     basis = (by_change or own)[0]
     key = "\n".join((basis.insight_id, claim.statement))
-    evidence = tuple(claim.evidence) or basis.evidence
     return replace(
         basis,
         insight_id=hashlib.sha256(key.encode()).hexdigest()[:16],
         claim=claim.statement,
         change=claim.change if claim.change in candidate.changes else None,
-        evidence=evidence,
+        evidence=tuple(claim.evidence),
         source="llm",
+        expectation=expectation,
     )

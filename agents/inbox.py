@@ -85,7 +85,7 @@ class InboxProposer:
                 mark = f"{path.name}: {wrong}"
                 if wrong and mark not in told:
                     told.add(mark)
-                    with (place / "complaints.md").open("a") as file:
+                    with (place / "complaints.md").open("a", encoding="utf-8", errors="replace") as file:
                         file.write(f"- {mark}\n")
             if time.monotonic() > deadline:
                 raise NoProposal(f"no file came into {place} within {self._timeout_s:g} s")
@@ -158,4 +158,4 @@ def _brief_text(brief: Brief) -> str:
         "What comes of it will be in outcome.md. A file that cannot be read is named in complaints.md.\n\n"
     )
     task = Template(task).substitute(sections="", number=str(brief.number)).strip()
-    return head + task + "\n\n" + shown + "\n\n## The contract\n\n" + brief.contract
+    return head + shown + "\n\n" + task + "\n\n## The contract\n\n" + brief.contract

@@ -73,6 +73,10 @@ class Spend:
     num_held: int = 0
 
 
+def _figure(amount: float) -> str:
+    return f"{amount:,}" if isinstance(amount, int) else f"{amount:.4g}"
+
+
 class BudgetLedger:
     """A ledger in memory; `restore` brings back what an earlier process had settled and left unanswered."""
 
@@ -93,7 +97,8 @@ class BudgetLedger:
             if limit is not None and asked > 0 and used + asked > limit:
                 return Refusal(
                     account=account,
-                    reason=f"{name}: {used:.4g} spent or held and {asked:.4g} asked for exceed the limit {limit:.4g}",
+                    reason=f"{name}: {_figure(used)} spent or held and {_figure(asked)} asked for exceed the limit "
+                    f"{_figure(limit)}",
                     final=used - held + asked > limit,
                 )
         return self._hold(account, worst)

@@ -26,7 +26,7 @@ from cognition.records import Candidate, candidate_id_of
 
 _MOST_HISTORY = 40
 
-Reader = Callable[[Answer], Candidate]
+Reader = Callable[[Answer], Candidate | GaveUp]
 
 
 class LlmProposer:
@@ -46,8 +46,9 @@ class LlmProposer:
         prompt = self._prompt("researcher", _task(brief), _sections(brief, summary), brief)
         base = _base(brief)
 
-        def read(answer: Answer) -> Candidate:
-            return _candidate(read_proposal(answer, brief.entry, base), answer, brief)
+        def read(answer: Answer) -> Candidate | GaveUp:
+            proposal = read_proposal(answer, brief.entry, base)
+            return proposal if isinstance(proposal, GaveUp) else _candidate(proposal, answer, brief)
 
         return await self._written(_question("researcher", "propose", brief, prompt), read)
 
@@ -70,19 +71,20 @@ class LlmProposer:
         ]
         prompt = self._prompt("engineer", "repair", sections, brief)
 
-        def read(answer: Answer) -> Candidate:
+        def read(answer: Answer) -> Candidate | GaveUp:
             proposal = read_proposal(answer, brief.entry, candidate.source)
-            return _candidate(proposal, answer, brief, mended=candidate)
+            return proposal if isinstance(proposal, GaveUp) else _candidate(proposal, answer, brief, mended=candidate)
 
         return await self._written(_question("engineer", "repair", brief, prompt, candidate), read)
 
     async def _written(self, question: Question, read: Reader) -> Candidate:
         try:
-            return await self._client.ask(question, read)
+            result = await self._client.ask(question, read)
         except NoAnswer as error:
             raise NoProposal(str(error)) from error
-        except GaveUp as error:
-            raise NoProposal(f"gave up: {error}") from error
+        if isinstance(result, GaveUp):
+            raise NoProposal(f"gave up: {result.reason}")
+        return result
 
     async def _summary(self, brief: Brief) -> str:
         """The history in the words of a cheap model, written afresh for this proposal; without one, nothing."""

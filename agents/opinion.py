@@ -105,18 +105,28 @@ def quality_of(opinion: float) -> float:
 
 
 def blinded(source: str) -> str:
-    """The source without what names it or its author: comments, docstrings and layout.
+    """The source without what names it or its author: comments, texts that nothing reads, and layout.
 
-    Not covered: what the names of variables give away.
+    Not covered: what the names of classes and variables give away, and texts that are values.
     """
     try:
-        tree = ast.parse(source)
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-                node.body = node.body[1:] or [ast.Pass()]
-        return ast.unparse(tree)
+        return ast.unparse(_WithoutTexts().visit(ast.parse(source)))
     except (SyntaxError, ValueError, RecursionError):
         return source
+
+
+class _WithoutTexts(ast.NodeTransformer):
+    """Docstrings, and every other text that stands as a statement."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        plain = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if plain else node
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        node = super().generic_visit(node)
+        if getattr(node, "body", None) == [] and not isinstance(node, ast.Module):
+            node.body = [ast.Pass()]  # type: ignore[attr-defined]
+        return node
 
 
 def _score(answer: Answer) -> float:

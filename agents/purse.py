@@ -57,6 +57,7 @@ class PurseState:
 @dataclass(slots=True, kw_only=True)
 class _Open:
     ticket: Ticket
+    owner: str
     expires_at: float
 
 
@@ -128,8 +129,10 @@ class Purse:
 
     # ---- calls ----------------------------------------------------------------------------------------------------
 
-    async def open(self, call: LlmCall, worst: Cost) -> Ticket | Refusal:
+    async def open(self, call: LlmCall, worst: Cost, owner: str = "") -> Ticket | Refusal:
         """Wait for rates, budget and the disk; a final refusal says which limit would break.
+
+        `owner` is whoever waits for the answer: `orphan` books what it left open when it is started anew.
 
         `call` is the row of the call as far as it is known; its outcome and figures are filled in by `close`.
         """
@@ -151,7 +154,7 @@ class Purse:
             self._rate(call.model).start(worst.tokens, self._clock())
             ticket = Ticket(call=dataclasses.replace(call, created_at=self._clock()), reservation=answer)
             expires = self._clock() + _EXPIRES_FACTOR * self._timeouts.get(call.model, 600.0)
-            self._open[call.call_id] = _Open(ticket=ticket, expires_at=expires)
+            self._open[call.call_id] = _Open(ticket=ticket, owner=owner, expires_at=expires)
             place = self._put(_intent(ticket))
             while self._write_ahead and self._outbox.num_written < place:
                 await self._changed.wait()
@@ -165,6 +168,13 @@ class Purse:
             self._book(ticket, call)
             if retry_after_s > 0:
                 self._rate(ticket.call.model).pause(self._clock() + retry_after_s)
+
+    async def orphan(self, owner: str) -> None:
+        """This owner's process has ended: nobody waits for its calls any more."""
+        async with self._changed:
+            for entry in [entry for entry in self._open.values() if entry.owner == owner]:
+                self._lose(entry.ticket, CallOutcome.lost)
+            self._changed.notify_all()
 
     async def abandon(self) -> None:
         """The campaign stops: whatever is open is cancelled, and keeps its reservation."""

@@ -247,6 +247,7 @@ class Insight:
     high: float
     evidence: tuple[str, ...] = ()  # trial ids
     source: str = "measured"  # who words the claim: "measured", or "llm"; effect and interval are always measured
+    expectation: str = ""  # of the candidate's author, as the model sees it: "met", "missed", "unclear"
     created_at: float = 0.0
 
 

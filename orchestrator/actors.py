@@ -20,7 +20,7 @@ from agents.explaining import ExplainingAnalyst
 from agents.inbox import InboxProposer
 from agents.judge import Judge
 from agents.ledger import Cost, Limits, Refusal, Reservation
-from agents.llm.client import BudgetExhausted, Client
+from agents.llm.client import BudgetExhausted, Client, NobodyToAsk
 from agents.llm.prices import prices_of
 from agents.llm.settings import LlmSettings, Price
 from agents.llm.transcript import TranscriptLine
@@ -30,6 +30,7 @@ from agents.opinion import Anchor, OpinionJudge, Opinions
 from agents.protocols import Proposer
 from agents.purse import Purse, PurseState, Ticket
 from agents.researcher import Researcher, default_proposers
+from agents.telling import one_line
 from cognition.records import (
     Candidate,
     FailureKind,
@@ -72,13 +73,20 @@ def _give_way() -> None:
     os.nice(_NICENESS)
 
 
-def _client(ledger: str, settings: Settings, recording: Sequence[LlmCall]) -> Client:
-    """Asks this campaign's models, or its transcript, with the ledger's actor as the purse."""
+def _client(owner: str, ledger: str, settings: Settings, recording: Sequence[LlmCall]) -> Client:
+    """Asks this campaign's models, or its transcript, with the ledger's actor as the purse.
+
+    What an earlier process of this owner left open is lost: it was killed while it waited.
+    """
     line: Line = TranscriptLine(recording) if settings.llm.transcript else LiteLlmLine()
-    return Client(settings.llm, prices_of(settings.llm), RayPurse(ledger=ray.get_actor(ledger)), line)
+    purse = RayPurse(ledger=ray.get_actor(ledger))
+    if settings.llm.models:
+        purse.ledger.orphan.remote(owner)
+    return Client(settings.llm, prices_of(settings.llm), purse, line, owner=owner)
 
 
 def _proposers(
+    owner: str,
     ledger: str,
     settings: Settings,
     recording: Sequence[LlmCall],
@@ -87,7 +95,7 @@ def _proposers(
 ) -> dict[str, Proposer]:
     """Every researcher that this campaign can have, by arm."""
     found = default_proposers(settings.grammar)
-    writer = LlmProposer(_client(ledger, settings, recording))
+    writer = LlmProposer(_client(owner, ledger, settings, recording))
     found |= {name: writer for name, arm in ARMS.items() if arm.proposer in ("llm", "transcript")}
     found["inbox"] = InboxProposer(inbox, settings.inbox.timeout_s)
     return {**found, **more}
@@ -95,11 +103,16 @@ def _proposers(
 
 @contextlib.contextmanager
 def _within_budget() -> Iterator[None]:
-    """A budget that has no room for another call ends the campaign with one line."""
+    """A budget that has no room for another call ends the campaign with one line; so do models that refuse for good."""
     try:
         yield
     except BudgetExhausted as error:
         raise BudgetReached(_reached(str(error))) from None
+    except NobodyToAsk as error:
+        raise UsageError(
+            f"no model can be asked any more ({one_line(str(error), 300)}): mend the key, the account or the "
+            "recording, and the same command goes on"
+        ) from None
 
 
 class ResearcherActor:
@@ -114,7 +127,7 @@ class ResearcherActor:
         more: Mapping[str, Proposer],
     ) -> None:
         _give_way()
-        self._researcher = Researcher(_proposers(ledger, settings, recording, inbox, more))
+        self._researcher = Researcher(_proposers("researcher", ledger, settings, recording, inbox, more))
 
     async def propose(self, brief: Brief) -> Candidate:
         with _within_budget():
@@ -140,7 +153,7 @@ class EngineerActor:
             data=settings.data,
             anomalies=settings.anomalies,
         )
-        self._engineer = Engineer(runner, _proposers(ledger, settings, recording, inbox, more))
+        self._engineer = Engineer(runner, _proposers("engineer", ledger, settings, recording, inbox, more))
 
     async def repair(self, candidate: Candidate, evidence: Evidence, brief: Brief) -> Candidate:
         with _within_budget():
@@ -162,7 +175,7 @@ class JudgeActor:
             Anchor(source=published_source(settings.campaign.slot, name), score=score)
             for name, score in settings.campaign.anchors.items()
         ]
-        opinions = OpinionJudge(_client(ledger, settings, recording), anchors) if asked else None
+        opinions = OpinionJudge(_client("judge", ledger, settings, recording), anchors) if asked else None
         self._judge = Judge(settings.fitness, opinions)
 
     async def assess(
@@ -191,7 +204,7 @@ class AnalystActor:
     def __init__(self, ledger: str, settings: Settings, recording: Sequence[LlmCall]) -> None:
         _give_way()
         asked = settings.llm.plays("analyst")
-        self._words = ExplainingAnalyst(_client(ledger, settings, recording)) if asked else None
+        self._words = ExplainingAnalyst(_client("analyst", ledger, settings, recording)) if asked else None
         self._analyst = Analyst(self._words)
 
     async def explain(
@@ -255,8 +268,8 @@ class RayPurse:
         chosen: tuple[str, ...] = await self.ledger.choose.remote(role, number, attempt, horizon)
         return chosen
 
-    async def open(self, call: LlmCall, worst: Cost) -> Ticket | Refusal:
-        ticket: Ticket | Refusal = await self.ledger.open.remote(call, worst)
+    async def open(self, call: LlmCall, worst: Cost, owner: str = "") -> Ticket | Refusal:
+        ticket: Ticket | Refusal = await self.ledger.open.remote(call, worst, owner)
         return ticket
 
     async def close(self, ticket: Ticket, call: LlmCall, *, retry_after_s: float = 0.0) -> None:

@@ -32,9 +32,14 @@ class Books:
                 self._task.result()  # raises what ended the writing
 
     @property
-    def broken(self) -> bool:
-        """The rows cannot be written any more: agents would wait for ever."""
-        return self._task is not None and self._task.done()
+    def broken(self) -> str | None:
+        """Why rows cannot be written any more, so that agents would wait for ever; None: they can."""
+        if self._task is None or not self._task.done() or self._task.cancelled():
+            return None
+        error = self._task.exception()
+        if isinstance(error, ray.exceptions.RayError):
+            return "the ledger's process ended"
+        return f"the rows of model calls cannot be written ({error})"
 
     async def end(self) -> None:
         """Whatever is still open is cancelled and keeps its reservation; then nothing more is written."""

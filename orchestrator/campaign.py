@@ -171,8 +171,8 @@ class Campaign:
                 next_beat = now + HEARTBEAT_S
             if self.folder.asked_to_stop:
                 self._stop(main, "stop request")
-            if self._books.broken:
-                self._stop(main, "the rows of model calls cannot be written")
+            if (broken := self._books.broken) is not None:
+                self._stop(main, broken)
             running = await self._crew.running()
             for view in self.views:
                 view.tick(self, running)

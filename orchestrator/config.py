@@ -196,6 +196,10 @@ class Settings:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}: use 0 or more")
+        try:
+            founder_names(SLOTS[self.campaign.slot], self.llm.calibration)
+        except ValueError as error:
+            raise ValueError(f"llm.calibration: {str(error).replace('campaign.founders has', 'it has')}") from error
         for stage in self.scale.stages:
             if not SLOTS[self.campaign.slot].candidate_layers(stage.size):
                 raise ValueError(

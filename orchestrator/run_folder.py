@@ -10,6 +10,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Mapping
@@ -30,7 +31,12 @@ STALE_AFTER_S = 60.0
 _SHOWN_DIFFERENCES = 4
 
 # What may change between two starts of the same campaign; everything else is the campaign's identity.
-MAY_CHANGE = ("run", "budget", "cluster", "tracking")
+MAY_CHANGE = re.compile(
+    r"(run|budget|cluster|tracking|inbox)\..*"
+    r"|llm\.(retries\..*|patience|max_corrections|unknown_price)"
+    r"|llm\.models\.[^.]+\.(api_base|price(\..*)?|concurrency|requests_per_minute|tokens_per_minute|timeout_s|structured"
+    r"|temperature)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +229,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [
         f"{key} was {flat_old.get(key)!r}, now {flat_new.get(key)!r}"
         for key in sorted(flat_old.keys() | flat_new.keys())
-        if key.split(".")[0] not in MAY_CHANGE and flat_old.get(key) != flat_new.get(key)
+        if not MAY_CHANGE.fullmatch(key) and flat_old.get(key) != flat_new.get(key)
     ]
 
 

@@ -41,6 +41,10 @@ class NoAnswer(Exception):
     """No model gave a usable answer; the text says what was tried."""
 
 
+class NobodyToAsk(Exception):
+    """Every model of a role refuses its key, or has used up its quota; or a recording has ended: no use to go on."""
+
+
 class BudgetExhausted(Exception):
     """A call was not made because its worst cost does not fit the budget any more."""
 
@@ -75,7 +79,7 @@ class BooksOfCalls(Protocol):
 
     async def choose(self, role: str, number: int, attempt: int, horizon: int | None = None) -> tuple[str, ...]: ...
 
-    async def open(self, call: LlmCall, worst: Cost) -> Ticket | Refusal: ...
+    async def open(self, call: LlmCall, worst: Cost, owner: str = "") -> Ticket | Refusal: ...
 
     async def close(self, ticket: Ticket, call: LlmCall, *, retry_after_s: float = 0.0) -> None: ...
 
@@ -90,9 +94,11 @@ class Client:
         books: BooksOfCalls,
         line: Line,
         *,
+        owner: str = "",
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.settings = settings
+        self._owner = owner
         self._prices, self._books, self._line = dict(prices), books, line
         self._models = {model.model: model for model in settings.models.values()}
         self._secrets = secrets_in(environment)
@@ -102,15 +108,20 @@ class Client:
 
         Raises:
             NoAnswer: every model of the role failed.
+            NobodyToAsk: and every one for good.
             BudgetExhausted: before a call that the budget has no room for.
         """
         names = await self._books.choose(question.role, question.number, question.attempt, question.horizon)
         tried: list[str] = []
+        hopeless = bool(names)
         for name in names:
             try:
                 return await self._with_model(self._models[name], question, read)
             except CallFailed as failure:
-                tried.append(f"{name}: {failure}")
+                tried.append(f"{name}: {redacted(_storable(str(failure)), self._secrets)}")
+                hopeless = hopeless and failure.hopeless
+        if hopeless:
+            raise NobodyToAsk("; ".join(tried))
         raise NoAnswer("; ".join(tried) or f"no model plays the role {question.role}")
 
     async def _with_model(self, model: ModelSettings, question: Question, read: Callable[[Answer], T]) -> T:
@@ -166,7 +177,8 @@ class Client:
         text = json.dumps(messages, ensure_ascii=False)
         call = self._row(model, question, text, turn)
         price = self._prices[model.model]
-        ticket = await self._books.open(call, worst_cost(price, len(text.encode()), role.max_output_tokens))
+        worst = worst_cost(price, len(text.encode("utf-8", "replace")), role.max_output_tokens)
+        ticket = await self._books.open(call, worst, self._owner)
         if isinstance(ticket, Refusal):
             raise BudgetExhausted(ticket.reason)
         if ticket.paid is not None:
@@ -185,10 +197,11 @@ class Client:
             row = dataclasses.replace(
                 ticket.call,
                 outcome=failure.outcome,
-                detail=redacted(failure.detail, self._secrets),
+                detail=redacted(_storable(failure.detail), self._secrets),
                 latency_s=time.monotonic() - since,
             )
-            await self._books.close(ticket, row, retry_after_s=failure.retry_after_s or 0.0)
+            pause_s = min(failure.retry_after_s or 0.0, self.settings.retries.most_s)
+            await self._books.close(ticket, row, retry_after_s=pause_s)
             raise
         return await self._booked(ticket, price, completion, time.monotonic() - since, read)
 
@@ -197,7 +210,7 @@ class Client:
     ) -> T | _Complaint:
         """Read first, so that the call's row says whether it was of use, and of which candidate it is."""
         name = completion.model or ticket.call.model
-        reply = _shortened(redacted(completion.text, self._secrets))
+        reply = _shortened(redacted(_storable(completion.text), self._secrets))
         result = _read(reply, CallOutcome.cut_off if completion.cut_off else CallOutcome.answered, name, read)
         row = dataclasses.replace(
             ticket.call,
@@ -254,9 +267,16 @@ def _read(reply: str, outcome: CallOutcome, model: str, read: Callable[[Answer],
     cut_off = outcome is CallOutcome.cut_off
     try:
         return read(Answer(text=reply, cut_off=cut_off, model=model))
-    except Unreadable as error:
-        what = f"the reply was cut off at the limit of output tokens: {error}" if cut_off else str(error)
+    except Exception as error:  # noqa: BLE001  # whatever a model's text does to a reader, its call has to be booked
+        what = str(error) if isinstance(error, Unreadable) else f"it cannot be read ({type(error).__name__})"
+        if cut_off:
+            what = f"the reply was cut off at the limit of output tokens: {what}"
         return _Complaint(text=what, reply=reply, outcome=outcome if cut_off else CallOutcome.unreadable)
+
+
+def _storable(text: str) -> str:
+    """Without lone surrogates, which JSON may hold and files may not."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _shortened(text: str, most: int = _LONGEST_KEPT) -> str:

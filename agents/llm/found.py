@@ -62,8 +62,8 @@ def served_model(api_base: str, environment: Mapping[str, str]) -> str:
     except (OSError, ValueError, KeyError, TypeError, urllib.error.URLError) as error:
         raise ValueError(
             f"no list of models can be had from {api_base} ({error}): start the server, or name its model with "
-            "llm.models.served.model=openai/NAME, or choose llm=none"
+            "llm=local llm.models.served.model=openai/NAME, or choose llm=none"
         ) from error
-    if not names:
+    if not names or not names[0].strip() or not names[0].isprintable():
         raise ValueError(f"the server at {api_base} offers no model: load one, or choose llm=none")
     return f"openai/{names[0]}"

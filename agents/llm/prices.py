@@ -38,8 +38,8 @@ def price_of(model: ModelSettings, unknown: str = "error") -> Price:
     if unknown == "waive":
         return FREE
     raise ValueError(
-        f"the price of {model.model} is not known: state it with llm.models.NAME.price={{input: X, output: Y}} in US "
-        "dollars per million tokens, or count it as free with llm.unknown_price=waive"
+        f"the price of {model.model} is not known: state it in US dollars per million tokens with "
+        "'+llm.models.NAME.price={input: X, output: Y}', or count it as free with llm.unknown_price=waive"
     )
 
 

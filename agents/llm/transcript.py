@@ -1,8 +1,8 @@
 """A recorded campaign as a line: the same questions get the answers that were given then. No provider is asked.
 
-Questions are the same by role, purpose, number, attempt, sample and turn. Where a number was never recorded, one of the
-recorded numbers of that purpose stands in (number modulo how many there are), so that recorded proposals can be an arm
-of another campaign.
+Questions are the same by role, purpose, number, attempt, sample and turn. A number that was never recorded ends the
+campaign that plays it. In the arm `transcript` one of the recorded numbers stands in (number modulo how many there
+are), so that recorded proposals can be an arm of another campaign.
 
 Not covered: prompts that changed since. The recorded reply is given all the same, as to the question of that time.
 """
@@ -23,8 +23,10 @@ class TranscriptLine:
 
     def __init__(self, calls: Iterable[LlmCall]) -> None:
         self._calls: dict[Key, LlmCall] = {}
+        self._asked: set[tuple[str, int]] = set()  # answered or not
         numbers: dict[tuple[str, str], set[int]] = {}
         for call in calls:
+            self._asked.add((call.purpose, call.number))
             if call.outcome.charged:
                 self._calls[_key(call)] = call
                 numbers.setdefault((call.role, call.purpose), set()).add(call.number)
@@ -39,11 +41,9 @@ class TranscriptLine:
         call = request.call
         found = self._calls.get(_key(call)) or self._stand_in(call)
         if found is None:
-            raise CallFailed(
-                CallOutcome.rejected,
-                f"the transcript has no reply for {call.role}/{call.purpose} of number {call.number}, attempt "
-                f"{call.attempt}, turn {call.turn}",
-            )
+            what = f"{call.role}/{call.purpose} of number {call.number}, attempt {call.attempt}, turn {call.turn}"
+            ended = call.purpose == "propose" and (call.purpose, call.number) not in self._asked
+            raise CallFailed(CallOutcome.rejected, f"the transcript has no reply for {what}", hopeless=ended)
         return Completion(
             text=found.reply,
             cut_off=found.outcome is CallOutcome.cut_off,
@@ -55,7 +55,7 @@ class TranscriptLine:
 
     def _stand_in(self, call: LlmCall) -> LlmCall | None:
         numbers = self._numbers.get((call.role, call.purpose), [])
-        if not numbers or call.number in numbers or call.purpose != "propose":
+        if not numbers or call.number in numbers or call.purpose != "propose" or call.arm != "transcript":
             return None
         return self._calls.get((*_key(call)[:2], numbers[call.number % len(numbers)], *_key(call)[3:]))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -20,8 +21,9 @@ from cognition.records import CallOutcome, LlmCall
 
 Message = Mapping[str, str]
 
-_QUOTA = ("insufficient_quota", "exceeded your current quota", "credit balance", "billing", "payment required")
+_QUOTA = ("insufficient_quota", "exceeded your current quota", "credit balance", "payment required")
 _OPTIONAL = ("response_format", "temperature", "tools", "tool_choice")
+_MOST_TOKENS = 10**9  # no call has more
 _GRACE_S = 5.0  # beyond the time-out that the HTTP client is given
 
 
@@ -56,12 +58,20 @@ class CallFailed(Exception):
         outcome: how it ended; `detail` in words.
         retry_after_s: what the provider asked for; None: nothing.
         drop: the name of a parameter that the model does not take: the same call without it may work.
+        hopeless: no other question will be answered either, before somebody has mended the key or the account.
     """
 
     def __init__(
-        self, outcome: CallOutcome, detail: str, *, retry_after_s: float | None = None, drop: str | None = None
+        self,
+        outcome: CallOutcome,
+        detail: str,
+        *,
+        retry_after_s: float | None = None,
+        drop: str | None = None,
+        hopeless: bool = False,
     ) -> None:
         super().__init__(f"{outcome.value}: {detail}")
+        self.hopeless = hopeless
         self.outcome, self.detail, self.retry_after_s, self.drop = outcome, detail, retry_after_s, drop
 
     @property
@@ -118,15 +128,29 @@ def failure_of(error: Exception, asked: Mapping[str, Any] | None = None) -> Call
         return CallFailed(CallOutcome.timeout, first)
     if status == 429 or status == 402:
         if status == 402 or any(word in text.lower() for word in _QUOTA):
-            return CallFailed(CallOutcome.quota, first)
+            return CallFailed(CallOutcome.quota, first, hopeless=True)
         return CallFailed(CallOutcome.rate_limited, first, retry_after_s=_retry_after(headers))
     if status == 408 and headers:
         return CallFailed(CallOutcome.server_error, first, retry_after_s=_retry_after(headers))
     if isinstance(status, int) and 400 <= status < 500 and status != 408:
-        return CallFailed(CallOutcome.rejected, first, drop=_blamed(text, asked or {}))
+        return CallFailed(CallOutcome.rejected, first, drop=_blamed(text, asked or {}), hopeless=status in (401, 403))
+    if _never_sent(error):
+        return CallFailed(CallOutcome.server_error, f"no connection: {first}")
     if isinstance(status, int) and status >= 500 and headers:
         return CallFailed(CallOutcome.server_error, first, retry_after_s=_retry_after(headers))
     return CallFailed(CallOutcome.dropped, first)
+
+
+def _never_sent(error: BaseException) -> bool:
+    """Nobody was reached, so that nothing can be owed."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        if type(cause).__name__ in ("ConnectError", "ConnectTimeout", "ConnectionRefusedError", "gaierror"):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def _blamed(text: str, asked: Mapping[str, Any]) -> str | None:
@@ -139,9 +163,10 @@ def _retry_after(headers: Any) -> float | None:
     if value is None:
         return None
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
         return _until(value)
+    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def _until(date: str) -> float | None:
@@ -218,11 +243,16 @@ def _completion(response: Any) -> Completion:
     return Completion(
         text=text,
         cut_off=choices[0].finish_reason == "length",
-        input_tokens=int(usage.prompt_tokens or 0),
-        cached_tokens=int(getattr(details, "cached_tokens", 0) or 0),
-        written_tokens=int(getattr(usage, "cache_creation_input_tokens", 0) or 0),
-        output_tokens=int(usage.completion_tokens or 0),
+        input_tokens=_count(usage.prompt_tokens),
+        cached_tokens=_count(getattr(details, "cached_tokens", 0)),
+        written_tokens=_count(getattr(usage, "cache_creation_input_tokens", 0)),
+        output_tokens=_count(usage.completion_tokens),
     )
+
+
+def _count(figure: Any) -> int:
+    """A provider's count of tokens, as far as it can be one."""
+    return min(_MOST_TOKENS, max(0, int(figure or 0)))
 
 
 @functools.cache

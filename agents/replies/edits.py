@@ -6,10 +6,9 @@ import difflib
 import re
 from dataclasses import dataclass
 
-_EDIT = re.compile(
-    r"^[ \t]*<{5,}[ \t]*SEARCH[ \t]*\n(.*?)^[ \t]*={5,}[ \t]*\n(.*?)^[ \t]*>{5,}[ \t]*REPLACE[ \t]*$",
-    flags=re.S | re.M,
-)
+_SEARCH = re.compile(r"[ \t]*<{5,}[ \t]*SEARCH[ \t]*")
+_MIDDLE = re.compile(r"[ \t]*={5,}[ \t]*")
+_REPLACE = re.compile(r"[ \t]*>{5,}[ \t]*REPLACE[ \t]*")
 
 
 class EditError(Exception):
@@ -25,14 +24,28 @@ class Edit:
 
 
 def edits_in(reply: str) -> tuple[Edit, ...]:
-    """All edits of a reply, in order, inside fences or outside."""
-    text = reply.replace("\r\n", "\n")
-    return tuple(Edit(search=found.group(1), replace=found.group(2)) for found in _EDIT.finditer(text))
+    """All edits of a reply, in order, inside fences or outside; what is not complete is left out."""
+    found: list[Edit] = []
+    search: list[str] | None = None
+    replace: list[str] | None = None
+    for line in reply.replace("\r\n", "\n").split("\n"):
+        if _SEARCH.fullmatch(line):
+            search, replace = [], None
+        elif search is not None and replace is None and _MIDDLE.fullmatch(line):
+            replace = []
+        elif search is not None and replace is not None and _REPLACE.fullmatch(line):
+            found.append(Edit(search="\n".join(search), replace="\n".join(replace)))
+            search = replace = None
+        elif replace is not None:
+            replace.append(line)
+        elif search is not None:
+            search.append(line)
+    return tuple(found)
 
 
 def has_broken_edits(reply: str) -> bool:
     """Marks of edits that do not make up whole ones."""
-    num_marks = len(re.findall(r"^[ \t]*<{5,}[ \t]*SEARCH", reply, flags=re.M))
+    num_marks = sum(_SEARCH.fullmatch(line) is not None for line in reply.replace("\r\n", "\n").split("\n"))
     return num_marks > len(edits_in(reply))
 
 
@@ -64,10 +77,7 @@ def applied(source: str, edits: tuple[Edit, ...]) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    lines = text.split("\n")
-    if lines and not lines[-1].strip():
-        lines.pop()  # the line break in front of the closing mark
-    return lines
+    return text.split("\n") if text else []
 
 
 def _places(lines: list[str], wanted: list[str]) -> tuple[list[int], str]:

@@ -14,7 +14,8 @@ from agents.replies.fences import blocks_in
 F = TypeVar("F", bound=BaseModel)
 
 _Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=600)]
-_LONGEST_JSON = 100_000  # characters
+_LONGEST_JSON = 16_000  # characters that are worth repairing: the repair's time grows with their square
+_DEEPEST = 60
 
 
 class _Form(BaseModel):
@@ -94,7 +95,7 @@ def json_in(reply: str) -> dict[str, Any] | None:
     start, end = reply.find("{"), reply.rfind("}")
     loose = reply[start : end + 1 if end > start else len(reply)] if start >= 0 else ""
     for text in (*texts[1:], loose):
-        if "{" in text and len(text) <= _LONGEST_JSON:
+        if "{" in text and len(text) <= _LONGEST_JSON and _depth(text) <= _DEEPEST:
             repaired: Any = json_repair.loads(text)
             if isinstance(repaired, list):  # several objects between other words
                 repaired = next((item for item in repaired if isinstance(item, dict) and item), None)
@@ -114,6 +115,18 @@ def _strict(text: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _depth(text: str) -> int:
+    """How deep brackets are nested, at the most."""
+    depth = deepest = 0
+    for letter in text:
+        if letter in "{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif letter in "}]":
+            depth -= 1
+    return deepest
 
 
 def _fields(form: type[BaseModel]) -> str:

@@ -16,8 +16,11 @@ _LONGEST_SOURCE = 100_000  # characters
 _REFUSALS = ("i'm sorry", "i am sorry", "i cannot", "i can't", "i won't", "as an ai")
 
 
-class GaveUp(Exception):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GaveUp:
     """The model says that it cannot be done, and why."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +33,7 @@ class Proposal:
     edited: bool  # written as edits
 
 
-def read_proposal(answer: Answer, entry: str, base: str | None) -> Proposal:
+def read_proposal(answer: Answer, entry: str, base: str | None) -> Proposal | GaveUp:
     """Find the module in a reply, or make it by applying the reply's edits to `base`.
 
     Args:
@@ -39,7 +42,6 @@ def read_proposal(answer: Answer, entry: str, base: str | None) -> Proposal:
 
     Raises:
         Unreadable: with what is missing or does not apply.
-        GaveUp: the reply says so in `give_up`.
     """
     reply = answer.text
     if not reply.strip():
@@ -48,7 +50,7 @@ def read_proposal(answer: Answer, entry: str, base: str | None) -> Proposal:
     edits = edits_in(reply)
     module = module_in(reply, entry)
     if module is None and not edits and head.give_up:
-        raise GaveUp(head.give_up)
+        return GaveUp(reason=head.give_up[:1000])
     if module is not None and defines(module, entry):
         source, edited = module, False
     elif edits and base is not None:

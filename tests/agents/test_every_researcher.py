@@ -27,7 +27,7 @@ from agents.protocols import NoProposal, Proposer
 from agents.purse import Purse
 from agents.replies.fences import defines
 from agents.researcher import default_proposers
-from cognition.records import Candidate, LlmCall, Report, ReportKind, candidate_id_of
+from cognition.records import CallOutcome, Candidate, LlmCall, Report, ReportKind, candidate_id_of
 from models.slots import contract_text
 from tests.agents.readers import brief
 from tests.model_server.brain import answer
@@ -202,6 +202,18 @@ async def test_a_recording_stands_in_for_numbers_that_it_does_not_have(make: Mak
             refused(await player.propose(told("transcript", 20))),
             told("transcript", 20, attempt=1),
         )
+
+
+async def test_an_engineer_that_gives_up_is_booked_and_says_why() -> None:
+    reply = '```json\n{"give_up": "it needs the future"}\n```'
+    with ModelServer(lambda asked: reply) as server:
+        client, purse = client_at(server.url)
+        candidate = await default_proposers()["grammar"].propose(told("llm"))
+        with pytest.raises(NoProposal, match="gave up: it needs the future"):
+            await LlmProposer(client).repair(candidate, refused(candidate), told("llm", attempt=1))
+        (call,) = [row for row in await purse.rows(wait=False) if isinstance(row, LlmCall)]
+    assert call.outcome is CallOutcome.answered
+    assert call.candidate_id == candidate.candidate_id
 
 
 async def test_a_file_of_the_inbox_is_taken_when_it_is_whole_and_complained_about_otherwise(tmp_path: Path) -> None:

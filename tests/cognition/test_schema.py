@@ -31,7 +31,7 @@ FROZEN = {
     "reason VARCHAR, created_at DOUBLE",
     "insights": "insight_id VARCHAR, candidate_id VARCHAR, number BIGINT, claim VARCHAR, slot VARCHAR, stage VARCHAR, "
     "against VARCHAR, against_id VARCHAR, change VARCHAR?, effect DOUBLE, low DOUBLE, high DOUBLE, "
-    "evidence VARCHAR[], source VARCHAR, created_at DOUBLE",
+    "evidence VARCHAR[], source VARCHAR, expectation VARCHAR, created_at DOUBLE",
     "claims": "candidate_id VARCHAR, baseline_id VARCHAR, stage VARCHAR, split VARCHAR, num_seeds BIGINT, "
     "mean_loss DOUBLE, std_loss DOUBLE?, baseline_mean_loss DOUBLE, baseline_std_loss DOUBLE?, difference DOUBLE, "
     "low DOUBLE?, high DOUBLE?, exploration_loss DOUBLE?, created_at DOUBLE",

@@ -23,7 +23,13 @@ FAULTS = (
     *("delay", "drop", "rate_limit", "server_error", "truncate", "malformed_body", "malformed_json"),
     *("wrong_fences", "empty", "prose", "refusal", "unknown_parameter", "huge"),
 )
-MORE_FAULTS = ("quota", "bad_key")  # not survived: nothing but another model helps
+MORE_FAULTS = (
+    "quota",
+    "bad_key",
+    "retry_tomorrow",
+    "odd_usage",
+    "surrogate",
+)
 _HUGE = 300_000  # characters in front of the answer
 
 
@@ -168,6 +174,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(429, _error("slow down", "rate_limit_exceeded"), {"Retry-After": "0.1"})
         if fault == "bad_key":
             return self._send(401, _error("Incorrect API key provided", "invalid_api_key"))
+        if fault == "retry_tomorrow":
+            return self._send(429, _error("slow down", "rate_limit_exceeded"), {"Retry-After": "86400"})
         if fault == "quota":
             return self._send(429, _error("You exceeded your current quota", "insufficient_quota"))
         if fault == "server_error":
@@ -191,6 +199,8 @@ class _Handler(BaseHTTPRequestHandler):
             content = content.replace('": ', "': ", 1).replace("]", "],", 1)
         elif fault == "huge":
             content = "so " * (_HUGE // 3) + "\n\n" + content
+        elif fault == "surrogate":
+            content += " \ud800"
         entry.content = content
         usage = {
             "prompt_tokens": (len(asked.system) + len(asked.user)) // 4,
@@ -198,6 +208,8 @@ class _Handler(BaseHTTPRequestHandler):
             "prompt_tokens_details": {"cached_tokens": len(asked.system) // 8},
         }
         usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]  # type: ignore[operator]
+        if fault == "odd_usage":
+            usage |= {"prompt_tokens": -5000, "completion_tokens": 10**20}
         reply = {
             "id": f"chatcmpl-{asked.number}",
             "object": "chat.completion",

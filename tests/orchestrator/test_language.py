@@ -85,6 +85,8 @@ def test_a_server_is_asked_for_its_model() -> None:
             {"OPENAI_API_KEY": "sk-0123456789"},
             "price of openai/mine is not known",
         ),
+        (("llm.calibration=[foo]",), {}, "llm.calibration: it has 'foo'"),
+        (("llm=local", "llm.models.served.api_base=http://me:secret@host/v1"), {}, "holds a user or a password"),
         (("campaign.anchors={transformer: 5}",), {}, "campaign.anchors"),
         (("budget.tokens=-1",), {}, "budget.tokens is -1"),
         (("llm=openai",), {}, "needs OPENAI_API_KEY in the environment"),
@@ -100,6 +102,16 @@ def test_what_cannot_be_is_one_line_with_the_remedy(
         settings(*overrides, **environment)
     assert told in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_what_is_set_of_a_model_stands_over_what_its_key_brings() -> None:
+    price = "+llm.models.strong.price={input: 1, output: 2}"
+    found = settings(price, "+llm.models.strong.concurrency=2", OPENAI_API_KEY="sk-0123456789")
+    strong = found.llm.models["strong"]
+    assert (strong.concurrency, strong.price and strong.price.output) == (2, 2.0)
+    assert strong.model.startswith("openai/")
+    named = settings("llm=local", "llm.models.served.model=openai/m", OPENAI_API_BASE="http://127.0.0.1:9/v1")
+    assert named.llm.models["served"].api_base == "http://127.0.0.1:9/v1"
 
 
 def test_openais_own_address_is_no_server_of_somebody() -> None:

@@ -113,3 +113,33 @@ def test_fresh_never_touches_an_existing_folder(tmp_path: Path) -> None:
 def test_status_and_stop_need_a_campaigns_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no config\.yaml"):
         RunFolder.existing(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "allowed"),
+    [
+        ("llm.models.served.api_base", True),
+        ("llm.models.served.price.input", True),
+        ("llm.retries.num", True),
+        ("llm.models.served.model", False),
+        ("llm.roles.judge.temperature", False),
+        ("budget.usd", True),
+        ("seed", False),
+    ],
+)
+def test_what_concerns_reaching_a_model_may_change_between_two_starts(tmp_path: Path, key: str, allowed: bool) -> None:
+    def settings(value: int) -> dict[str, object]:
+        nested: dict[str, object] = {key.rsplit(".", 1)[-1]: value}
+        for part in reversed(key.split(".")[:-1]):
+            nested = {part: nested}
+        return nested
+
+    folder = RunFolder(tmp_path / "run")
+    folder.claim(settings(1), {}, 0.0)
+    folder.release()
+    if allowed:
+        folder.claim(settings(2), {}, 0.0)
+        folder.release()
+    else:
+        with pytest.raises(UsageError, match="was 1, now 2"):
+            folder.claim(settings(2), {}, 0.0)

@@ -13,7 +13,7 @@ from itertools import count
 import pytest
 
 from agents.ledger import Cost, Limits
-from agents.llm.client import Answer, BudgetExhausted, NoAnswer
+from agents.llm.client import Answer, BudgetExhausted, Client, NoAnswer, NobodyToAsk
 from agents.llm.settings import ModelSettings
 from agents.llm.wire import _messages
 from agents.replies.forms import Opinion, read_form
@@ -162,11 +162,11 @@ async def test_a_server_that_stays_down_is_given_up_with_what_was_tried(bench: M
 
 async def test_a_rejected_request_and_a_used_up_quota_are_not_repeated(bench: MakeBench) -> None:
     rejected = bench(faults={"one": {"bad_key": 1.0}})
-    with pytest.raises(NoAnswer, match="rejected"):
+    with pytest.raises(NobodyToAsk, match="rejected"):
         await rejected.client.ask(QUESTION, fine)
     assert await rejected.outcomes() == [CallOutcome.rejected]
     quota = bench(faults={"broke": {"quota": 1.0}})
-    with pytest.raises(NoAnswer, match="quota"):
+    with pytest.raises(NobodyToAsk, match="quota"):
         await quota.client.ask(QUESTION, fine)
     assert await quota.outcomes() == [CallOutcome.quota]
 
@@ -237,6 +237,68 @@ async def test_keys_are_in_no_row(bench: MakeBench) -> None:
     assert key not in repr(rows)
     (call,) = [row for row in rows if isinstance(row, LlmCall)]
     assert call.reply == "FINE [OPENAI_API_KEY]"
+
+
+@pytest.mark.parametrize("reply", ['{"a":' * 20_000, "{" * 90_000, '{"a": "b, ' * 9_000])
+async def test_what_no_reader_survives_is_a_complaint_about_a_call_that_is_booked(bench: MakeBench, reply: str) -> None:
+    made = bench(answer=lambda asked: reply, corrections=0)
+    question = replace(QUESTION, role="judge", form=Opinion)
+    with pytest.raises(NoAnswer, match="unreadable"):
+        await made.client.ask(question, lambda answer: read_form(answer, Opinion))
+    assert await made.outcomes() == [CallOutcome.unreadable]
+
+
+async def test_a_reader_that_raises_leaves_no_call_open(bench: MakeBench) -> None:
+    made = bench(concurrency=1, corrections=0)
+
+    def read(answer: Answer) -> str:
+        raise RecursionError
+
+    for number in range(2):  # the second would wait for the first one's place
+        with pytest.raises(NoAnswer, match="it cannot be read"):
+            await made.client.ask(replace(QUESTION, number=number), read)
+    assert await made.outcomes() == [CallOutcome.unreadable] * 2
+
+
+async def test_lone_surrogates_and_odd_figures_are_made_storable(bench: MakeBench) -> None:
+    for fault in ("surrogate", "odd_usage"):
+        made = bench(faults={"one": {fault: 1.0}})
+        await made.client.ask(QUESTION, fine)
+        (call,) = await made.calls()
+        call.reply.encode()
+        assert 0 <= call.input_tokens <= 10**9
+        assert 0 <= call.output_tokens <= 10**9
+
+
+async def test_a_long_retry_after_goes_to_the_next_model_and_holds_nobody_up_for_long(bench: MakeBench) -> None:
+    made = bench(faults={"one": {"retry_tomorrow": 1.0}, "two": {}})
+    since = time.monotonic()
+    for number in range(4):
+        assert await made.client.ask(replace(QUESTION, number=number), fine) == "FINE"
+    assert time.monotonic() - since < 30
+
+
+async def test_a_server_that_cannot_be_reached_is_owed_nothing(bench: MakeBench) -> None:
+    made = bench(retries=1)
+    made.servers["one"].__exit__()
+    with pytest.raises(NoAnswer, match="no connection"):
+        await made.client.ask(QUESTION, fine)
+    assert made.purse.ledger.total() == Cost()
+
+
+async def test_who_is_started_anew_leaves_no_places_taken(bench: MakeBench) -> None:
+    made = bench(concurrency=1, faults={"one": {"delay": 1.0}}, timeout_s=60)
+    client = made.client
+    first = Client(client.settings, client._prices, made.purse, client._line, owner="researcher", environment={})
+    asking = asyncio.create_task(first.ask(QUESTION, fine))
+    while not made.servers["one"].books.served:
+        await asyncio.sleep(0.01)
+    made.servers["one"].faults = {}
+    await made.purse.orphan("researcher")
+    assert await asyncio.wait_for(client.ask(replace(QUESTION, number=8), fine), 20) == "FINE"
+    asking.cancel()
+    lost = [call for call in await made.calls() if call.outcome is CallOutcome.lost]
+    assert [call.number for call in lost] == [QUESTION.number]
 
 
 async def test_a_huge_reply_is_read_and_kept_short(bench: MakeBench) -> None:

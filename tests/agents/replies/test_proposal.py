@@ -4,7 +4,7 @@ import pytest
 
 from agents.llm.client import Answer, Unreadable
 from agents.replies.edits import EditError, applied, edits_in
-from agents.replies.proposal import GaveUp, read_proposal
+from agents.replies.proposal import GaveUp, Proposal, read_proposal
 
 MODULE = """import torch
 from torch import nn
@@ -27,7 +27,13 @@ EDIT = """<<<<<<< SEARCH
 
 
 def read(text: str, base: str | None = None, cut_off: bool = False) -> str:
-    return read_proposal(Answer(text=text, cut_off=cut_off, model="m"), "TokenMixer", base).source
+    return proposal(text, base, cut_off).source
+
+
+def proposal(text: str, base: str | None = None, cut_off: bool = False) -> Proposal:
+    found = read_proposal(Answer(text=text, cut_off=cut_off, model="m"), "TokenMixer", base)
+    assert isinstance(found, Proposal)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -84,16 +90,15 @@ def test_nesting_that_breaks_parsers_is_a_complaint() -> None:
 
 
 def test_an_engineer_may_give_up_with_a_reason() -> None:
-    with pytest.raises(GaveUp, match="needs the future"):
-        read('```json\n{"give_up": "the idea needs the future"}\n```', MODULE)
+    reply = '```json\n{"give_up": "the idea needs the future"}\n```'
+    found = read_proposal(Answer(text=reply, cut_off=False, model="m"), "TokenMixer", MODULE)
+    assert found == GaveUp(reason="the idea needs the future")
 
 
 def test_the_motivation_stands_in_front_or_in_the_head() -> None:
-    first = read_proposal(
-        Answer(text=f"Because.\n```python\n{MODULE}```", cut_off=False, model="m"), "TokenMixer", None
-    )
+    first = proposal(f"Because.\n```python\n{MODULE}```")
     assert first.motivation == "Because."
-    second = read_proposal(Answer(text=f"{HEAD}```python\n{MODULE}```", cut_off=False, model="m"), "TokenMixer", None)
+    second = proposal(f"{HEAD}```python\n{MODULE}```")
     assert (second.motivation, second.head.changes) == ("why", ["x: y -> z"])
 
 
