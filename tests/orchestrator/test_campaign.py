@@ -126,6 +126,7 @@ def test_each_trial_is_an_offline_wandb_run(finished: Result) -> None:
     assert not (finished.folder / "tracking.log").exists()
 
 
+@pytest.mark.nightly
 def test_one_slot_gives_the_same_campaign_as_two(finished: Result, tmp_path: Path) -> None:
     run(tmp_path / "single", "cluster.slots=1", "tracking=none")
     assert essence(tmp_path / "single") == essence(finished.folder)
@@ -210,6 +211,7 @@ def test_lost_verification_is_done_again_and_the_damage_is_told(
     assert claims == {(claim.candidate_id, claim.difference) for claim in finished.claims}
 
 
+@pytest.mark.nightly
 def test_a_tight_budget_waits_for_what_is_held_and_stops_in_one_line(ray_here: None, tmp_path: Path) -> None:
     # 0.0042 h is 15 s: one worst case (10 s) fits at a time, while trials really take a second, the first a few
     worst = ("scale.stages.explore.deadline_s=10", "scale.stages.verify.deadline_s=10")
