@@ -99,7 +99,7 @@ class Report:
     number: int
     attempt: int
     kind: ReportKind
-    arm: str = ""  # who was asked for the attempt
+    asked_arm: str = ""  # who was asked for the attempt
     detail: str = ""  # the first failing property, or the trimmed traceback
     properties: tuple[Property, ...] = ()  # stored as JSON
     fingerprint: tuple[float, ...] = ()  # behaviour under fixed weights and inputs

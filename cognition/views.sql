@@ -107,7 +107,7 @@ WITH spent AS (
 ),
 passed AS (SELECT DISTINCT candidate_id FROM reports WHERE kind = 'passed'),
 -- Whoever was asked and gave nothing has no candidate to be counted by.
-nothing AS (SELECT arm, count(*) AS num FROM reports WHERE kind = 'no_proposal' GROUP BY arm),
+nothing AS (SELECT asked_arm AS arm, count(*) AS num FROM reports WHERE kind = 'no_proposal' GROUP BY ALL),
 proposed AS (
     SELECT
         candidates.arm,

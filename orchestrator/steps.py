@@ -87,6 +87,8 @@ class Steps:
 
     async def repair(self, candidate: Candidate, evidence: Evidence) -> Candidate:
         brief = await self._brief(candidate.number, attempt=evidence.report.attempt + 1)
+        if evidence.report.refused:  # again, in case that the last start was cut off in between
+            await self._language.reward_attempt(candidate, evidence.report, (), None)
         self._rows.intend(f"repair/{candidate.number}/{brief.attempt}")
         return await self._admitted(self._crew.engineer.repair.remote(candidate, evidence, brief))
 
@@ -107,7 +109,7 @@ class Steps:
             number=number,
             attempt=attempt,
             kind=ReportKind.no_proposal,
-            arm=candidate.arm if candidate else self._asked.get(number, ""),
+            asked_arm=candidate.arm if candidate else self._asked.get(number, ""),
             detail=str(nothing),
             created_at=time.time(),
         )
@@ -131,7 +133,7 @@ class Steps:
             threshold = None if founder else self.settings.flow.duplicate_distance
             horizon = self.flow.horizon(candidate.number)
             report = with_nearest(await self._gate(candidate), self.population, threshold, horizon)
-        report = dataclasses.replace(report, arm=candidate.arm)
+        report = dataclasses.replace(report, asked_arm=candidate.arm)
         self._rows.record(report)
         if report.refused:
             await self._language.reward_attempt(candidate, report, (), None)
@@ -209,15 +211,15 @@ class Steps:
         await self._books.caught_up()
         known = {insight.insight_id for insight in self.population.insights}
         new = [insight for insight in insights if insight.insight_id not in known]
-        self._rows.record(
-            *(dataclasses.replace(insight, created_at=time.time()) for insight in new),
-            event(EXPLAINED, subject=candidate.candidate_id),
-        )
+        self._rows.record(*(dataclasses.replace(insight, created_at=time.time()) for insight in new))
         await self._language.reward_words(candidate, verdict, sum(insight.source == "llm" for insight in insights))
         _, report = self.population.last_attempt(candidate.number)
         if report is not None:
             await self._language.reward_attempt(candidate, report, trials, verdict)
             self._tell(candidate, report, trials, verdict)
+        self._rows.record(
+            event(EXPLAINED, subject=candidate.candidate_id)
+        )  # last: what is cut off before is done again
 
     def claim(self, *claims: Claim) -> None:
         known = {(claim.candidate_id, claim.baseline_id, claim.stage) for claim in self.population.claims}

@@ -15,7 +15,7 @@ FROZEN = {
     "candidates": "candidate_id VARCHAR, number BIGINT, attempt BIGINT, arm VARCHAR, slot VARCHAR, name VARCHAR, "
     "motivation VARCHAR, source VARCHAR, parent_ids VARCHAR[], changes VARCHAR[], repairs VARCHAR?, genome VARCHAR?, "
     "mode VARCHAR, model VARCHAR?, created_at DOUBLE",
-    "reports": "candidate_id VARCHAR, number BIGINT, attempt BIGINT, kind VARCHAR, arm VARCHAR, detail VARCHAR, "
+    "reports": "candidate_id VARCHAR, number BIGINT, attempt BIGINT, kind VARCHAR, asked_arm VARCHAR, detail VARCHAR, "
     "properties VARCHAR, fingerprint DOUBLE[], nearest_id VARCHAR?, nearest_distance DOUBLE?, num_parameters BIGINT?, "
     "ffn_width BIGINT?, flops_per_token DOUBLE?, state_bytes BIGINT?, duration_s DOUBLE, created_at DOUBLE",
     "metrics": "trial_id VARCHAR, task VARCHAR, step BIGINT, loss DOUBLE, grad_norm DOUBLE, learning_rate DOUBLE, "

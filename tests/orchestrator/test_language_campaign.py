@@ -165,7 +165,7 @@ def test_a_campaign_ends_when_everything_fails_at_a_fifth_together(ray_here: Non
     numbers = {report.number for report in Reader(folder).rows(Report)}
     assert numbers == {0, 1, 2, 3}
     without = [report for report in Reader(folder).rows(Report) if report.kind is ReportKind.no_proposal]
-    assert all("openai/scripted-1" in report.detail and report.arm == "llm" for report in without)
+    assert all("openai/scripted-1" in report.detail and report.asked_arm == "llm" for report in without)
     (counted,) = Reader(folder).query("SELECT num_no_proposal FROM arms WHERE arm = 'llm'").rows
     assert counted == (len(without),)
 

@@ -231,7 +231,7 @@ def test_numbers_without_a_proposal_are_closed_and_counted_until_somebody_delive
     population = Population()
     given = make_candidate(5)
     for number in (3, 4):
-        population.add(Report(candidate_id="", number=number, attempt=0, kind=ReportKind.no_proposal, arm="llm"))
+        population.add(Report(candidate_id="", number=number, attempt=0, kind=ReportKind.no_proposal, asked_arm="llm"))
     assert population.num_in_vain == 2
     assert population.closed("explore", lambda evidence: True) == {3, 4}
     population.add(given)
