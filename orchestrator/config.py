@@ -97,7 +97,7 @@ class CampaignSettings:
 class BudgetSettings:
     """Limits; None means none. A larger budget extends a finished campaign."""
 
-    candidates: int = 24
+    candidates: int = 22
     slot_hours: float | None = None
     wall_hours: float | None = None
     usd: float | None = None
