@@ -1,7 +1,7 @@
 """What the scripted model says: plausible answers for every role, made from what it is asked.
 
-Researchers answer with random designs of the grammar, whole or as edits, some of which read the future; the engineer
-finds that line and takes it out by an edit. Judges, analysts and summaries answer in their forms.
+Researchers answer with random designs of the grammar, whole or as edits; those of even numbers read the future, and the
+engineer finds that line and takes it out by an edit. Judges, analysts and summaries answer in their forms.
 The same question has the same answer.
 """
 
@@ -60,8 +60,9 @@ def proposal(asked: Asked) -> str:
     front = f"The parent forgets; this design keeps more.\n\n```json\n{json.dumps(head)}\n```\n\n"
     if role_of(asked) == "engineer" and LEAK in asked.user:
         return f"{front}```\n<<<<<<< SEARCH\n{LEAK}=======\n>>>>>>> REPLACE\n```\n"
+    leaks = any(int(number) % 2 == 0 for number in re.findall(r"for proposal (\d+):", asked.user))
     shown = re.findall(r"```python\n(.*?)```", asked.user, flags=re.S)
-    if shown and rng.random() < 0.3 and len(_RETURN.findall(shown[0])) == 1:
+    if not leaks and shown and rng.random() < 0.3 and len(_RETURN.findall(shown[0])) == 1:
         found = _RETURN.search(shown[0])
         assert found is not None
         line, scale = found.group(0).strip("\n"), round(float(rng.uniform(0.5, 0.95)), 3)
@@ -69,6 +70,6 @@ def proposal(asked: Asked) -> str:
         return f"{front}```\n<<<<<<< SEARCH\n{line}\n=======\n{changed}\n>>>>>>> REPLACE\n```\n"
     space = SPACES[slot]
     source = space.render(random_genome(space, rng))
-    if rng.random() < 0.4:
+    if leaks:
         source = source.replace(_FORWARD, LEAK + _FORWARD, 1)
     return f"{front}```python\n{source}```\n"
