@@ -19,6 +19,16 @@ from cognition.kinds import CallOutcome as CallOutcome
 from cognition.kinds import FailureKind as FailureKind
 from cognition.kinds import ReportKind as ReportKind
 from cognition.kinds import TrialStatus as TrialStatus
+from cognition.language import Calibration as Calibration
+from cognition.language import LlmCall as LlmCall
+from cognition.language import Reward as Reward
+from cognition.language import Synthesis as Synthesis
+from cognition.literature import Declared as Declared
+from cognition.literature import Entry as Entry
+from cognition.literature import Origin as Origin
+from cognition.literature import Paper as Paper
+from cognition.literature import Retrieval as Retrieval
+from cognition.literature import Vector as Vector
 
 _LAYOUT_TOKENS = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
 
@@ -71,6 +81,7 @@ class Candidate:
     parent_ids: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()  # what differs from the first parent, as "field: old -> new"
     repairs: str | None = None  # candidate_id of the attempt that this one repairs
+    declared: tuple[Declared, ...] = ()  # where its author says that its elements come from; stored as JSON
     genome: str | None = None  # the grammar's own notes (JSON); nothing but the grammar reads it
     mode: str = ""  # what a language model was asked for: "refine", "combine", "simplify", "explore", "repair"
     model: str | None = None  # the language model that wrote it
@@ -103,8 +114,15 @@ class Report:
     detail: str = ""  # the first failing property, or the trimmed traceback
     properties: tuple[Property, ...] = ()  # stored as JSON
     fingerprint: tuple[float, ...] = ()  # behaviour under fixed weights and inputs
+    structure: tuple[float, ...] = ()  # sketch of the traced operator graph
+    layout: str = ""  # hash over the parameters' shapes
     nearest_id: str | None = None  # nearest earlier candidate by fingerprint
     nearest_distance: float | None = None
+    structure_id: str | None = None  # nearest earlier candidate by structure
+    structure_distance: float | None = None
+    motivation_id: str | None = None  # nearest earlier candidate, failures included, by motivation
+    motivation_similarity: float | None = None
+    duplicate_by: str = ""  # "source", "behaviour", "structure", "motivation" or "opinion", where it is a duplicate
     num_parameters: int | None = None  # non-embedding, after matching, at the exploration size
     ffn_width: int | None = None  # the host's matched feed-forward width
     flops_per_token: float | None = None  # forward, whole host, at the exploration length
@@ -248,6 +266,16 @@ class Insight:
     evidence: tuple[str, ...] = ()  # trial ids
     source: str = "measured"  # who words the claim: "measured", or "llm"; effect and interval are always measured
     expectation: str = ""  # of the candidate's author, as the model sees it: "met", "missed", "unclear"
+    scale: str = ""  # conf/scale: where it was measured
+    subject: str = ""  # what later insights have to share to replicate or contradict it; "" where none can
+    # All that is known of the subject when this is written, this result included:
+    pooled_effect: float | None = None
+    pooled_low: float | None = None
+    pooled_high: float | None = None
+    num_studies: int = 1
+    num_contradicting: int = 0  # of them, those whose interval lies on the other side of zero than the pooled effect
+    confidence: float | None = None  # that the claim's direction is right, 0..1
+    from_run: str = ""  # the campaign that it was carried over from; "" for this one's own
     created_at: float = 0.0
 
 
@@ -275,90 +303,6 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Synthesis:
-    """What a language model condensed the insights into: read by later proposals."""
-
-    TABLE: ClassVar[str] = "syntheses"
-    KEY: ClassVar[tuple[str, ...]] = ("round",)
-
-    round: int  # the first is 1; one every `llm.synthesis_every` candidates
-    number: int  # it knows the candidates up to this number
-    text: str
-    works: tuple[str, ...] = ()
-    worn_out: tuple[str, ...] = ()
-    cites: tuple[str, ...] = ()  # insight ids
-    model: str = ""
-    created_at: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
-    """The model judge's score of a published mixer: scored first and again later, so that its drift shows."""
-
-    TABLE: ClassVar[str] = "calibrations"
-    KEY: ClassVar[tuple[str, ...]] = ("round", "name")
-
-    round: int  # 0 before the first candidate is judged
-    name: str
-    candidate_id: str
-    opinion: float | None = None  # 1..10, median; None: no sample could be read
-    spread: float | None = None
-    num_samples: int = 0
-    created_at: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LlmCall:
-    """One attempt to call a language model, answered or not."""
-
-    TABLE: ClassVar[str] = "llm_calls"
-    KEY: ClassVar[tuple[str, ...]] = ("call_id",)
-
-    call_id: str
-    role: str  # "researcher", "engineer", "judge", "analyst", "summary"
-    purpose: str  # "propose", "repair", "assess", "calibrate", "explain", "synthesise", "summarise"
-    number: int  # the candidate's number, or the round
-    attempt: int = 0
-    sample: int = 0  # where the same question is asked several times
-    turn: int = 0  # 0 the question; 1 and on: a correction was asked for
-    arm: str = ""
-    candidate_id: str | None = None  # the candidate that came of it, or that it is about
-    model: str
-    prompt: str  # "role/task": files of agents/prompts
-    prompt_version: str  # "system.task"
-    prompt_hash: str  # 16 hex digits over everything that was sent as text
-    messages: str = ""  # what was sent (JSON)
-    reply: str = ""  # shortened in the middle where it is very long
-    outcome: CallOutcome
-    detail: str = ""
-    input_tokens: int = 0  # as the provider counts them, cached ones included
-    cached_tokens: int = 0
-    output_tokens: int = 0
-    usd: float = 0.0
-    held_usd: float = 0.0  # the reservation of an unanswered call: it stays reserved
-    held_tokens: int = 0
-    latency_s: float = 0.0
-    created_at: float = 0.0  # when it was made
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reward:
-    """What a model's work for one attempt was worth: the bandit that chooses models learns from these rows alone."""
-
-    TABLE: ClassVar[str] = "rewards"
-    KEY: ClassVar[tuple[str, ...]] = ("role", "number", "attempt", "model")
-
-    role: str
-    number: int
-    attempt: int = 0
-    model: str
-    reward: float  # 0..1
-    usd: float = 0.0  # what its calls cost, failed ones included
-    reason: str = ""
-    created_at: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """The recovery log: an intent before anything that costs, and what happened to the campaign itself."""
 
@@ -372,11 +316,12 @@ class Event:
     created_at: float = 0.0
 
 
-Record = (
-    Candidate | Report | Metric | Trial | Verdict | Insight | Claim | Synthesis | Calibration | LlmCall | Reward | Event
-)
+Measured = Candidate | Report | Metric | Trial | Verdict | Insight | Claim
+Known = Paper | Entry | Retrieval | Origin | Vector
+Record = Measured | Known | Synthesis | Calibration | LlmCall | Reward | Event
 
 RECORDS: tuple[type[Record], ...] = (
     *(Candidate, Report, Metric, Trial, Verdict, Insight, Claim),
+    *(Paper, Entry, Retrieval, Origin, Vector),
     *(Synthesis, Calibration, LlmCall, Reward, Event),
 )

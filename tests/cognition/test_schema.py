@@ -13,11 +13,12 @@ from tests.cognition.factories import make_candidate, make_metric, make_report, 
 # Users write SQL against these names: changing one breaks their queries. "?" marks a column with nulls.
 FROZEN = {
     "candidates": "candidate_id VARCHAR, number BIGINT, attempt BIGINT, arm VARCHAR, slot VARCHAR, name VARCHAR, "
-    "motivation VARCHAR, source VARCHAR, parent_ids VARCHAR[], changes VARCHAR[], repairs VARCHAR?, genome VARCHAR?, "
-    "mode VARCHAR, model VARCHAR?, created_at DOUBLE",
+    "motivation VARCHAR, source VARCHAR, parent_ids VARCHAR[], changes VARCHAR[], repairs VARCHAR?, "
+    "declared VARCHAR, genome VARCHAR?, mode VARCHAR, model VARCHAR?, created_at DOUBLE",
     "reports": "candidate_id VARCHAR, number BIGINT, attempt BIGINT, kind VARCHAR, asked_arm VARCHAR, detail VARCHAR, "
-    "properties VARCHAR, fingerprint DOUBLE[], nearest_id VARCHAR?, nearest_distance DOUBLE?, num_parameters BIGINT?, "
-    "ffn_width BIGINT?, flops_per_token DOUBLE?, state_bytes BIGINT?, duration_s DOUBLE, created_at DOUBLE",
+    "properties VARCHAR, fingerprint DOUBLE[], structure DOUBLE[], layout VARCHAR, nearest_id VARCHAR?, "
+    "nearest_distance DOUBLE?, structure_id VARCHAR?, structure_distance DOUBLE?, motivation_id VARCHAR?, "
+    "motivation_similarity DOUBLE?, duplicate_by VARCHAR, num_parameters BIGINT?, ffn_width BIGINT?, flops_per_token DOUBLE?, state_bytes BIGINT?, duration_s DOUBLE, created_at DOUBLE",
     "metrics": "trial_id VARCHAR, task VARCHAR, step BIGINT, loss DOUBLE, grad_norm DOUBLE, learning_rate DOUBLE, "
     "tokens BIGINT, elapsed_s DOUBLE, peak_bytes BIGINT?",
     "trials": "trial_id VARCHAR, candidate_id VARCHAR, stage VARCHAR, seed BIGINT, split VARCHAR, status VARCHAR, "
@@ -31,10 +32,22 @@ FROZEN = {
     "reason VARCHAR, created_at DOUBLE",
     "insights": "insight_id VARCHAR, candidate_id VARCHAR, number BIGINT, claim VARCHAR, slot VARCHAR, stage VARCHAR, "
     "against VARCHAR, against_id VARCHAR, change VARCHAR?, effect DOUBLE, low DOUBLE, high DOUBLE, "
-    "evidence VARCHAR[], source VARCHAR, expectation VARCHAR, created_at DOUBLE",
+    "evidence VARCHAR[], source VARCHAR, expectation VARCHAR, scale VARCHAR, subject VARCHAR, "
+    "pooled_effect DOUBLE?, pooled_low DOUBLE?, pooled_high DOUBLE?, num_studies BIGINT, num_contradicting BIGINT, "
+    "confidence DOUBLE?, from_run VARCHAR, created_at DOUBLE",
     "claims": "candidate_id VARCHAR, baseline_id VARCHAR, stage VARCHAR, split VARCHAR, num_seeds BIGINT, "
     "mean_loss DOUBLE, std_loss DOUBLE?, baseline_mean_loss DOUBLE, baseline_std_loss DOUBLE?, difference DOUBLE, "
     "low DOUBLE?, high DOUBLE?, exploration_loss DOUBLE?, created_at DOUBLE",
+    "papers": "paper_id VARCHAR, title VARCHAR, identifier VARCHAR, year BIGINT, topic VARCHAR, extends VARCHAR[], "
+    "contradicts VARCHAR[], supersedes VARCHAR[], library VARCHAR",
+    "entries": "entry_id VARCHAR, paper_id VARCHAR, slots VARCHAR[], trigger VARCHAR, wordings VARCHAR[], "
+    "insight VARCHAR, mechanism VARCHAR, equation VARCHAR, implementation VARCHAR, operators VARCHAR[], cost VARCHAR, "
+    "state VARCHAR, failure_modes VARCHAR",
+    "retrievals": "number BIGINT, attempt BIGINT, arm VARCHAR, item VARCHAR, item_id VARCHAR, paper_id VARCHAR?, "
+    "query VARCHAR, rank BIGINT, score DOUBLE, in_prompt BOOLEAN, created_at DOUBLE",
+    "origins": "candidate_id VARCHAR, element VARCHAR, declared VARCHAR, declared_id VARCHAR, matched VARCHAR, "
+    "matched_id VARCHAR, similarity DOUBLE",
+    "vectors": "embedder VARCHAR, item VARCHAR, item_id VARCHAR, vector DOUBLE[]",
     "syntheses": "round BIGINT, number BIGINT, text VARCHAR, works VARCHAR[], worn_out VARCHAR[], cites VARCHAR[], "
     "model VARCHAR, created_at DOUBLE",
     "calibrations": "round BIGINT, name VARCHAR, candidate_id VARCHAR, opinion DOUBLE?, spread DOUBLE?, "

@@ -1,0 +1,106 @@
+"""Texts as vectors: what an embedder is, and the one that needs nothing from outside.
+
+Shapes: N texts, D dimensions.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+from typing import Protocol
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from cognition.words import terms_of
+
+Vectors = NDArray[np.float32]
+
+_NUM_DIMENSIONS = 512
+# Weights of a feature by its kind. Chosen on the "tune" half of benchmarks/retrieval_queries.yaml.
+_WORD, _PAIR, _PIECE, _CONCEPT = 1.0, 0.5, 0.25, 1.0
+_PIECES = (4, 5)  # letters of an n-gram within a word
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors of unit length. `name` holds whatever makes its vectors comparable."""
+
+    name: str
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """[N] texts -> [N, D], rows of unit length; a text without any content is a row of zeros."""
+        ...
+
+
+class HashedNgrams:
+    """Words, pairs of neighbours, letter n-grams and the field's concepts, hashed into a fixed number of dimensions.
+
+    Feature hashing with signs (Weinberger et al. 2009, arXiv:0902.2206), n-grams within words as in fastText
+    (Bojanowski et al. 2016, arXiv:1607.04606). A concept is a list of words that mean the same in this field
+    (cognition/concepts.yaml): it is what lets a text about fading find one about forgetting. No model of language:
+    a paraphrase in words that no concept lists stays unrecognised.
+    """
+
+    name = "hashed_ngrams_1"
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        vectors = np.zeros((len(texts), _NUM_DIMENSIONS), dtype=np.float32)
+        for vector, text in zip(vectors, texts, strict=True):
+            for feature, weight in features_of(text).items():
+                place, sign = _place(feature)
+                vector[place] += sign * weight
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.asarray(vectors / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)
+
+
+def features_of(text: str) -> Mapping[str, float]:
+    """Features of a text with their weights; repetitions count by their root."""
+    terms = terms_of(text)
+    found: dict[str, float] = {}
+    for kind, weight, features in (
+        ("w", _WORD, Counter(terms)),
+        ("p", _PAIR, Counter(f"{a} {b}" for a, b in itertools.pairwise(terms))),
+        ("n", _PIECE, Counter(piece for term in terms for piece in _pieces(term))),
+        ("c", _CONCEPT, Counter(concepts_in(terms))),
+    ):
+        found |= {f"{kind}:{feature}": weight * count**0.5 for feature, count in features.items()}
+    return found
+
+
+def concepts_in(terms: Sequence[str]) -> Iterable[str]:
+    """Names of the concepts that stemmed terms mention, once for each mention."""
+    known = _concepts()
+    for place in range(len(terms)):
+        for num in (1, 2, 3):
+            yield from known.get(tuple(terms[place : place + num]), ()) if place + num <= len(terms) else ()
+
+
+@functools.cache
+def _concepts() -> Mapping[tuple[str, ...], tuple[str, ...]]:
+    """Stemmed phrase -> the concepts that it stands for."""
+    text = resources.files("cognition").joinpath("concepts.yaml").read_text(encoding="utf-8")
+    found: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for name, phrases in yaml.safe_load(text).items():
+        for phrase in phrases:
+            terms = tuple(terms_of(phrase))
+            assert 1 <= len(terms) <= 3, f"concepts.yaml: {name}: {phrase!r} has {len(terms)} terms, not 1 to 3"
+            if name not in found.get(terms, ()):
+                found[terms] = (*found.get(terms, ()), name)
+    return found
+
+
+def _pieces(term: str) -> Iterable[str]:
+    padded = f"<{term}>"
+    for length in _PIECES:
+        yield from (padded[place : place + length] for place in range(len(padded) - length + 1))
+
+
+@functools.lru_cache(maxsize=1 << 18)
+def _place(feature: str) -> tuple[int, float]:
+    digest = zlib.crc32(feature.encode())
+    return (digest >> 1) % _NUM_DIMENSIONS, 1.0 if digest & 1 else -1.0
