@@ -1,4 +1,4 @@
-"""`python -m cognition`: ask a lineage, while its campaign runs or after it."""
+"""`python -m cognition`: ask a lineage, while its campaign runs or after it; add papers to the library, check them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from typing import Any, TextIO
 
 import duckdb
 
+from cognition.commands import add, check
 from cognition.reader import Reader, Result
 
 EXIT_USER = 2
+_COMMANDS = {"add": add, "check": check}
 _WIDEST = 48  # characters of a cell in the aligned format
 
 
@@ -27,8 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sql.add_argument("statement", help='for example "SELECT * FROM leaderboard LIMIT 10"')
     sql.add_argument("--run", required=True, metavar="FOLDER", help="the run's folder, runs/<name>")
     sql.add_argument("--format", choices=sorted(_FORMATS), default="table")
+    for name, command in _COMMANDS.items():
+        added = commands.add_parser(name, help=command.HELP, description=command.HELP)
+        command.add_arguments(added)
+        added.set_defaults(run=command.run)
     options = parser.parse_args(arguments)
     try:
+        if options.command in _COMMANDS:
+            return int(options.run(options))
         return _sql(options.statement, options.run, options.format)
     except BrokenPipeError:
         # Whoever read us has seen enough (`| head`); a null device keeps the interpreter's last flush quiet.

@@ -40,7 +40,7 @@ _IDENTIFIER = re.compile(r"arXiv:\d{4}\.\d{4,5}|arXiv:[a-z-]+/\d{7}|doi:10\.\d{4
 _FIRST_YEAR, _LAST_YEAR = 1943, 2100
 _MOST_ENTRIES = 3
 # Characters of each text: less says nothing, more does not fit a prompt.
-_LENGTHS = {
+LENGTHS = {
     "trigger": (40, 400),
     "insight": (60, 900),
     "mechanism": (60, 1200),
@@ -160,16 +160,21 @@ def paper_from(values: Any, paper_id: str, where: str, library: str) -> tuple[Pa
     return paper, entries
 
 
+def is_identifier(text: str) -> bool:
+    """Whether a text can be a paper's identifier; that such a paper exists is not known."""
+    return bool(text and _IDENTIFIER.fullmatch(text))
+
+
 def _files(folder: Path) -> Sequence[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in (SUFFIX, ".yml") and path.is_file())
 
 
 def _entry(values: Any, paper_id: str, where: str) -> Entry:
-    values = _mapping(values, where, ("name", *_LENGTHS, *_LISTS))
+    values = _mapping(values, where, ("name", *LENGTHS, *_LISTS))
     name = values.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise LibraryError(f"{where}: name is {name!r}: use lower case letters, digits and '_'")
-    texts = {key: _text(values, key, where, length) for key, length in _LENGTHS.items()}
+    texts = {key: _text(values, key, where, length) for key, length in LENGTHS.items()}
     lists = {key: _texts(values, key, where) for key in _LISTS}
     if not lists["slots"]:
         raise LibraryError(f"{where}: slots is empty: say where it can be used, as [token_mixer]")
@@ -219,6 +224,8 @@ def _texts(values: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
     found = values.get(key) or []
     if not isinstance(found, list) or not all(isinstance(item, str) and item.strip() for item in found):
         raise LibraryError(f"{where}: {key} is {found!r}: a list of texts is needed, as [a, b]")
+    if any("TODO" in item for item in found):
+        raise LibraryError(f"{where}: {key} still says TODO: fill it in, or leave it empty")
     return tuple(" ".join(item.split()) for item in found)
 
 

@@ -1,0 +1,1 @@
+"""Subcommands of `python -m cognition` that read and write files of papers."""
