@@ -6,27 +6,22 @@ whatever vanishes later is found again through the next manifest. FragmentError 
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import duckdb
 
 from cognition.fragments import Fragment, FragmentError, check_fragment, read_fragment
 from cognition.manifest import Manifest, read_manifest
-from cognition.schema import REPEATABLE, TABLES, R, columns_of, decode, digest_of, sql_type
+from cognition.schema import R, decode
 from cognition.store import LINEAGE
+from cognition.views import Result, Views, open_views, run
 
 T = TypeVar("T")
 
 _ATTEMPTS = 50  # a writer that merges without any grace period gets this many chances to take a file away
-_CONFIG: dict[str, str | bool | int | float | list[str]] = {
-    "autoinstall_known_extensions": False,  # nothing here may reach for the network
-    "autoload_known_extensions": False,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +31,6 @@ class Skipped:
     file: str
     rows: int
     reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """The answer to a query."""
-
-    columns: tuple[str, ...]
-    rows: list[tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +54,7 @@ class Reader:
         self._verified: set[Fragment] = set()
         self._skipped: tuple[Skipped, ...] = ()
         self._retries = 0
+        self._views: Views | None = None  # of the state that was queried last
         self._read_manifest()
 
     @property
@@ -85,15 +73,18 @@ class Reader:
         The views show the lineage of this moment, for as long as its files exist: at least the store's grace period
         (120 s unless set otherwise) after they are merged away. Connect again for later rows; `query` does all this.
         """
-        return self._retrying(self._open_views)
+        return self._retrying(lambda snapshot: open_views(self._lineage, snapshot.tables))
 
     def query(self, sql: str) -> Result:
         """Run SQL on the newest state. A file that vanishes meanwhile is no error: the query runs again.
 
+        As long as nothing is written, further queries use the same views. SQL that does more than read gets views of
+        its own: nothing of it is there for the next query.
+
         Raises:
             duckdb.Error: what the SQL itself is guilty of.
         """
-        return self._retrying(lambda snapshot: self._run(snapshot, sql))
+        return self._retrying(lambda snapshot: self._answer(snapshot, sql))
 
     def rows(self, record_type: type[R]) -> list[R]:
         """Every record of one type, in the order in which they were appended.
@@ -169,47 +160,22 @@ class Reader:
                 "give the folder of a campaign that has started, runs/<name>"
             ) from None
 
-    def _run(self, snapshot: _Snapshot, sql: str) -> Result:
-        with self._open_views(snapshot) as connection:
-            cursor: duckdb.DuckDBPyConnection | None = connection.execute(sql)
-            if cursor is None or not cursor.description:  # nothing was asked: an empty statement
-                return Result(columns=(), rows=[])
-            return Result(columns=tuple(str(column[0]) for column in cursor.description), rows=cursor.fetchall())
-
-    def _open_views(self, snapshot: _Snapshot) -> duckdb.DuckDBPyConnection:
-        connection = duckdb.connect(":memory:", config=_CONFIG)
+    def _answer(self, snapshot: _Snapshot, sql: str) -> Result:
+        views = self._views
+        if views is None or views.tables != snapshot.tables:
+            self._forget()
+            views = self._views = Views(self._lineage, snapshot.tables)
         try:
-            connection.execute("SET parquet_metadata_cache = true")  # fragments never change
-            for table in {**TABLES, **snapshot.tables}:
-                fragments = snapshot.tables.get(table, ())
-                if table in TABLES or fragments:
-                    connection.execute(f"CREATE OR REPLACE VIEW {table} AS {self._select(table, fragments)}")
-                if table in REPEATABLE:
-                    select = self._select(table, fragments, placed=True)
-                    connection.execute(f"CREATE OR REPLACE VIEW {table}_as_written AS {select}")
-            connection.execute(resources.files("cognition").joinpath("views.sql").read_text())
-        except BaseException:
-            connection.close()
+            if views.takes(sql):
+                return views.ask(sql)
+        except duckdb.Error:
+            self._forget()
             raise
-        return connection
+        with open_views(self._lineage, snapshot.tables) as connection:  # what it leaves there goes with it
+            return run(connection, sql)
 
-    def _select(self, table: str, fragments: tuple[Fragment, ...], *, placed: bool = False) -> str:
-        """SQL of a table's rows; `placed` adds where each of them was written (names of fragments sort by age)."""
-        files = ", ".join("'" + str(self._path(fragment)).replace("'", "''") + "'" for fragment in fragments)
-        place = "filename = true, file_row_number = true" if placed else "filename = false"
-        if table not in TABLES:  # a table that a later version added: its own columns
-            return f"SELECT * FROM read_parquet([{files}], union_by_name = true)"
-        record_type = TABLES[table]
-        typed = [f"NULL::{sql_type(column)} AS {column.name}" for column in columns_of(record_type)]
-        if placed:
-            typed += ["NULL::VARCHAR AS filename", "NULL::BIGINT AS file_row_number"]
-        empty = f"SELECT {', '.join(typed)} WHERE false"
-        if not fragments:
-            return empty
-        if all(fragment.digest == digest_of(record_type) for fragment in fragments):
-            return f"SELECT * FROM read_parquet([{files}], {place})"
-        return f"{empty} UNION ALL BY NAME SELECT * FROM read_parquet([{files}], {place}, union_by_name = true)"
-
-    def _path(self, fragment: Fragment) -> str:
-        """DuckDB takes every name for a pattern: brackets and stars in the run's folder are escaped."""
-        return glob.escape(str(self._lineage.absolute() / fragment.file))
+    def _forget(self) -> None:
+        """The next query makes its views anew."""
+        if self._views is not None:
+            self._views.close()
+            self._views = None

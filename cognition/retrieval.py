@@ -1,6 +1,6 @@
 """Hybrid retrieval: BM25 and embeddings, fused by reciprocal rank, weighed by confidence, then diversified.
 
-BM25 finds the same words (bm25s: Lu 2024, arXiv:2407.03618), vectors find likeness; their ranks are fused, since their
+BM25 finds the same words (cognition/counting.py), vectors find likeness; their ranks are fused, since their
 scores have no common scale (Cormack et al. 2009). Diversification is by maximal marginal relevance (Carbonell and
 Goldstein 1998): of two documents that say the same, the second has to be the better reason to be shown.
 """
@@ -8,21 +8,22 @@ Goldstein 1998): of two documents that say the same, the second has to be the be
 from __future__ import annotations
 
 import dataclasses
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import bm25s
 import numpy as np
+from numpy.typing import NDArray
 
+from cognition.counting import WordCounts
 from cognition.documents import Document
 from cognition.embedding import Embedder, Vectors
 from cognition.records import Vector
-from cognition.vectors import Near, VectorTable
+from cognition.vectors import Near, VectorTable, best_of
 from cognition.words import terms_of
 
 _DEPTH = 50  # documents of each ranking that are fused
 _RANK_OFFSET = 20  # of reciprocal rank fusion; the usual 60 flattens rankings of a few hundred documents
-_STALE_SHARE = 0.05  # share of new documents that BM25 may not know yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +55,8 @@ class Hit:
 class Index:
     """Documents that can be searched; more can be added, and dropped ones are not found any more.
 
-    Not safe for use by several threads. Vectors know a document at once. BM25 is made anew before a search when it
-    lacks more than a twentieth of the documents, so that adding to a large index stays cheap.
+    Finds what an index would find that holds the same documents and never held another. A dropped document's vector
+    and words keep their room. Not safe for use by several threads.
     """
 
     def __init__(self, embedder: Embedder, settings: RetrievalSettings | None = None) -> None:
@@ -63,22 +64,26 @@ class Index:
         self._vectors = VectorTable(embedder)
         self._documents: list[Document] = []
         self._places: dict[str, int] = {}
-        self._dropped: set[int] = set()
-        self._terms: list[list[str]] = []
-        self._words: bm25s.BM25 | None = None
-        self._num_counted = 0
+        self._words = WordCounts()
+        self._live = array("b")  # by place: 0 once it was dropped
+        self._kinds: dict[tuple[str, ...], int] = {}  # combinations of slots, numbered
+        self._kind_of = array("i")  # by place
 
     def __len__(self) -> int:
         return len(self._places)
 
     def add(self, documents: Sequence[Document], known: Iterable[Vector] = ()) -> tuple[Vector, ...]:
         """Take documents in, in place of those with the same id; returns the vectors that had to be made."""
+        made = self._vectors.add(documents, known)
         for document in documents:
             self.drop(document.item_id)
             self._places[document.item_id] = len(self._documents)
             self._documents.append(document)
-            self._terms.append(terms_of(document.text))
-        return self._vectors.add(documents, known)
+            self._live.append(1)
+            self._kind_of.append(self._kinds.setdefault(document.slots, len(self._kinds)))
+            if self.settings.words:
+                self._words.add(terms_of(document.text))
+        return made
 
     def reweigh(self, item_id: str, confidence: float) -> None:
         """A document's relevance counts by another confidence from now on; one that is not there is no error."""
@@ -90,7 +95,9 @@ class Index:
         """A document is not found any more; one that is not there is no error."""
         place = self._places.pop(item_id, None)
         if place is not None:
-            self._dropped.add(place)
+            self._live[place] = 0
+            if self.settings.words:
+                self._words.drop(terms_of(self._documents[place].text))
 
     def search(
         self, query: str, num: int, slot: str | None = None, *, vector: Vectors | None = None
@@ -135,35 +142,21 @@ class Index:
         found = self._vectors.nearest_to(vector, 1, self._allowed(None))
         return (self._documents[found[0].place], found[0].similarity) if found else None
 
-    def _allowed(self, slot: str | None) -> list[bool] | None:
-        if slot is None and not self._dropped:
-            return None
-        return [
-            place not in self._dropped and (slot is None or not document.slots or slot in document.slots)
-            for place, document in enumerate(self._documents)
-        ]
+    def _allowed(self, slot: str | None) -> NDArray[np.bool_] | None:
+        """[N]: which places may be found; None: all."""
+        live = np.array(self._live, dtype=np.bool_) if len(self._places) < len(self._documents) else None
+        if slot is None:
+            return live
+        fitting = np.array([not slots or slot in slots for slots in self._kinds], dtype=np.bool_)
+        fits: NDArray[np.bool_] = fitting[np.array(self._kind_of)]
+        return fits if live is None else np.logical_and(fits, live)
 
-    def _by_words(self, query: str, allowed: Sequence[bool] | None) -> list[int]:
+    def _by_words(self, query: str, allowed: NDArray[np.bool_] | None) -> list[int]:
         """Places of documents that share words with the query, best first."""
-        self._count()
-        if self._words is None:
-            return []
-        terms = [term for term in terms_of(query) if term in self._words.vocab_dict]
-        if not terms:
-            return []
-        scores = self._words.get_scores(terms)
+        scores = self._words.scores(terms_of(query))
         if allowed is not None:
-            scores = np.where(np.asarray(allowed[: len(scores)]), scores, 0.0)
-        best = np.argsort(-scores, kind="stable")[:_DEPTH] if len(scores) <= 4096 else _largest(scores, _DEPTH)
-        return [int(place) for place in best if scores[place] > 0]
-
-    def _count(self) -> None:
-        """Make BM25 anew where it lacks too much."""
-        if len(self._documents) - self._num_counted <= _STALE_SHARE * self._num_counted:
-            return
-        words = bm25s.BM25()
-        words.index(self._terms, show_progress=False)
-        self._words, self._num_counted = words, len(self._documents)
+            scores = np.where(allowed, scores, np.float32(0))
+        return [int(place) for place in best_of(scores, _DEPTH)]
 
     def _diverse(self, hits: Sequence[Hit], num: int) -> list[Hit]:
         """Hits in the order of maximal marginal relevance; a second one of a group comes after all groups' first."""
@@ -185,8 +178,3 @@ class Index:
             left.remove(picked := max(left, key=worth))
             chosen.append(picked)
         return [hits[place] for place in chosen]
-
-
-def _largest(scores: np.ndarray, num: int) -> np.ndarray:
-    found = np.argpartition(-scores, num)[:num]
-    return found[np.argsort(-scores[found], kind="stable")]

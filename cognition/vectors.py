@@ -1,4 +1,4 @@
-"""Vectors of documents' parts, searched in DuckDB. What a store holds of them in Parquet is taken from there.
+"""Vectors of documents' parts, searched in memory. What a store holds of them in Parquet is taken from there.
 
 Shapes: N vectors, D dimensions.
 """
@@ -6,18 +6,16 @@ Shapes: N vectors, D dimensions.
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import duckdb
 import numpy as np
-import pyarrow as pa
+from numpy.typing import NDArray
 
 from cognition.documents import Document
 from cognition.embedding import Embedder, Vectors
 from cognition.records import Vector
-
-_WIDEST = 16_384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,14 +29,15 @@ class Near:
 class VectorTable:
     """The parts of documents under one embedder, in memory; documents are known by their place.
 
-    Not safe for use by several threads. Exact search over all of them: 100,000 take about 20 ms on two cores.
+    Not safe for use by several threads. Exact search over all of them, one product of a matrix and a vector: what
+    100,000 take, benchmarks/cognition_scale.py measures.
     """
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
-        self._connection = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})
-        self._num_dimensions = 0
-        self._num_documents = 0
+        self._matrix: Vectors = np.empty((0, 0), dtype=np.float32)  # rows beyond the last part are room to grow
+        self._firsts = array("q")  # of each document: the row of its first part
+        self._num_parts = 0
 
     def add(self, documents: Sequence[Document], known: Iterable[Vector] = ()) -> tuple[Vector, ...]:
         """Take documents in; returns the vectors that had to be made, for the store.
@@ -47,8 +46,11 @@ class VectorTable:
             known: vectors that were made before; those of other embedders are passed over.
 
         Raises:
-            ValueError: the embedder's vectors have another number of dimensions than before, or none.
+            ValueError: the embedder's vectors have another number of dimensions than before, or none; a document has
+                no part.
         """
+        if empty := [document.item_id for document in documents if not document.parts]:
+            raise ValueError(f"{empty[0]} has no part that could be searched: give its text")
         ready = {
             (vector.item_id, vector.part): vector.vector for vector in known if vector.embedder == self._embedder.name
         }
@@ -68,61 +70,71 @@ class VectorTable:
                 for (document, part), vector in zip(missing, vectors, strict=True)
             )
             ready |= {(vector.item_id, vector.part): vector.vector for vector in made}
-        places = {id(document): self._num_documents + offset for offset, document in enumerate(documents)}
         if wanted:
-            matrix = np.array([ready[document.item_id, part] for document, part in wanted], dtype=np.float32)
-            self._insert(matrix, [places[id(document)] for document, _ in wanted])
-        self._num_documents += len(documents)
+            self._append(np.array([ready[document.item_id, part] for document, part in wanted], dtype=np.float32))
+        first = self._num_parts - len(wanted)
+        for document in documents:
+            self._firsts.append(first)
+            first += len(document.parts)
         return made
 
-    def nearest(self, text: str, num: int, allowed: Sequence[bool] | None = None) -> list[Near]:
-        """The documents nearest to a text, best first; without any likeness they are left out."""
-        if self._num_documents == 0:
+    def nearest(self, text: str, num: int, allowed: NDArray[np.bool_] | None = None) -> list[Near]:
+        """The documents nearest to a text, best first; without any likeness they are left out.
+
+        Args:
+            allowed: [N], which places may be found; None: all.
+        """
+        if self._num_parts == 0:
             return []
         return self.nearest_to(self._embedder.embed([text])[0], num, allowed)
 
-    def nearest_to(self, vector: Vectors, num: int, allowed: Sequence[bool] | None = None) -> list[Near]:
+    def nearest_to(self, vector: Vectors, num: int, allowed: NDArray[np.bool_] | None = None) -> list[Near]:
         """`nearest` of a vector [D] of unit length."""
-        if self._num_documents == 0:
+        if self._num_parts == 0:
             return []
-        where = ""
+        similarities = self._matrix[: self._num_parts] @ np.asarray(vector, dtype=np.float32)
+        if self._num_parts > len(self._firsts):
+            similarities = np.maximum.reduceat(similarities, np.array(self._firsts))
         if allowed is not None:
-            self._connection.register("_allowed", pa.table({"place": np.flatnonzero(np.asarray(allowed))}))
-            where = "WHERE place IN (SELECT place FROM _allowed)"
-        found = self._connection.execute(
-            f"SELECT place, max(array_inner_product(vector, ?::FLOAT[{self._num_dimensions}])) AS similarity "
-            f"FROM vectors {where} GROUP BY place HAVING similarity > 0 ORDER BY similarity DESC, place LIMIT ?",
-            [vector.tolist(), num],
-        ).fetchall()
-        return [Near(place=int(place), similarity=float(similarity)) for place, similarity in found]
+            similarities = np.where(allowed, similarities, np.float32(0))
+        return [Near(place=int(place), similarity=float(similarities[place])) for place in best_of(similarities, num)]
 
     def vectors_of(self, places: Sequence[int]) -> Vectors:
         """[N, D]: the mean of each document's parts, of unit length."""
-        wanted = ", ".join(str(int(place)) for place in places)
-        rows = self._connection.execute(f"SELECT place, vector FROM vectors WHERE place IN ({wanted})").fetchall()
-        sums = {place: np.zeros(self._num_dimensions, dtype=np.float32) for place in places}
-        for place, vector in rows:
-            sums[place] += np.asarray(vector, dtype=np.float32)
-        means = np.stack([sums[place] for place in places])
+        means = np.stack([self._matrix[self._first(place) : self._first(place + 1)].sum(axis=0) for place in places])
         lengths = np.linalg.norm(means, axis=1, keepdims=True)
         return np.asarray(means / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)
 
-    def _insert(self, matrix: Vectors, places: Sequence[int]) -> None:
-        num_dimensions = matrix.shape[1] if matrix.ndim == 2 else 0
-        if not 0 < num_dimensions <= _WIDEST:
-            raise ValueError(f"{self._embedder.name} gives vectors of shape {matrix.shape}: [N, D] is needed")
-        if self._num_dimensions == 0:
-            self._num_dimensions = num_dimensions
-            self._connection.execute(f"CREATE TABLE vectors (place BIGINT, vector FLOAT[{num_dimensions}])")
-        if num_dimensions != self._num_dimensions:
+    def _first(self, place: int) -> int:
+        """The row of a document's first part; of the place behind the last one: the number of rows."""
+        return self._firsts[place] if place < len(self._firsts) else self._num_parts
+
+    def _append(self, vectors: Vectors) -> None:
+        num, num_dimensions = vectors.shape if vectors.ndim == 2 else (0, 0)
+        if num_dimensions == 0:
+            raise ValueError(f"{self._embedder.name} gives vectors of shape {vectors.shape}: [N, D] is needed")
+        if self._num_parts == 0:
+            self._matrix = np.empty((0, num_dimensions), dtype=np.float32)
+        if num_dimensions != self._matrix.shape[1]:
             raise ValueError(
-                f"{self._embedder.name} gives {num_dimensions} dimensions and gave {self._num_dimensions} before: "
+                f"{self._embedder.name} gives {num_dimensions} dimensions and gave {self._matrix.shape[1]} before: "
                 "name one model, or start a fresh run"
             )
-        column = pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), num_dimensions)
-        self._connection.register("_new", pa.table({"place": pa.array(places, pa.int64()), "vector": column}))
-        self._connection.execute("INSERT INTO vectors SELECT * FROM _new")
-        self._connection.unregister("_new")
+        if self._num_parts + num > len(self._matrix):
+            grown = np.empty((self._num_parts + max(num, self._num_parts // 2), num_dimensions), dtype=np.float32)
+            grown[: self._num_parts] = self._matrix[: self._num_parts]
+            self._matrix = grown
+        self._matrix[self._num_parts : self._num_parts + num] = vectors
+        self._num_parts += num
+
+
+def best_of(scores: NDArray[np.float32], num: int) -> NDArray[np.int64]:
+    """Places of the `num` largest scores [N] above zero, best first; of equal ones the first place is the better."""
+    above = np.flatnonzero(scores > 0)
+    if len(above) > num:
+        found = scores[above]
+        above = above[found >= np.partition(found, len(found) - num)[len(found) - num]]
+    return above[np.argsort(-scores[above], kind="stable")][:num]
 
 
 def plain_name(text: str) -> str:

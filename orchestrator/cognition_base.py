@@ -50,7 +50,7 @@ class CognitionBase:
         self._ranking = RetrievalSettings(diversity=settings.diversity)
         self._entries = Index(self._embedder, self._ranking)
         self._memory = Memory(self._embedder, self._ranking)
-        self._vectors: list[Vector] = []  # of insights
+        self._vectors: dict[str, tuple[Vector, ...]] = {}  # of insights, by their id
         self._num_remembered = 0  # of the population's insights
         self._told: dict[tuple[int, int], tuple[Retrieval, ...]] = {}
 
@@ -69,7 +69,7 @@ class CognitionBase:
         )
         if searched:
             stored = self._rows.vectors(self._embedder.name)
-            self._vectors = [vector for vector in stored if vector.item == INSIGHT]
+            self._hold([vector for vector in stored if vector.item == INSIGHT])
             # What the campaign started with counts: a file that was edited since then belongs to another campaign.
             documents = [document_of_entry(entry, papers[entry.paper_id]) for entry in entries.values()]
             self._rows.record(*self._entries.add(documents, stored))
@@ -152,20 +152,30 @@ class CognitionBase:
             self._remember()
             return self._memory
         memory = Memory(self._embedder, self._ranking)
-        self._keep(memory.add(known, self._vectors))
+        self._keep(memory.add(known, self._held(known)))
         return memory
 
     def _remember(self) -> None:
         """Take in what was learned since the last time."""
         new = self.population.insights[self._num_remembered :]
         self._num_remembered += len(new)
-        self._keep(self._memory.add(new, self._vectors))
+        self._keep(self._memory.add(new, self._held(new)))
 
     def _keep(self, made: Sequence[Vector]) -> None:
-        known = {(vector.item_id, vector.part) for vector in self._vectors}
-        new = [vector for vector in made if (vector.item_id, vector.part) not in known]
-        self._vectors += new
+        held = {(vector.item_id, vector.part) for item_id in {v.item_id for v in made} for vector in self._of(item_id)}
+        new = [vector for vector in made if (vector.item_id, vector.part) not in held]
+        self._hold(new)
         self._rows.record(*new)
+
+    def _hold(self, vectors: Sequence[Vector]) -> None:
+        for vector in vectors:
+            self._vectors[vector.item_id] = (*self._of(vector.item_id), vector)
+
+    def _held(self, insights: Sequence[Insight]) -> list[Vector]:
+        return [vector for insight in insights for vector in self._of(insight.insight_id)]
+
+    def _of(self, insight_id: str) -> tuple[Vector, ...]:
+        return self._vectors.get(insight_id, ())
 
     def _nearest(self, vector: Vectors) -> tuple[str, str, float]:
         """Source, id and cosine of the entry or insight that is nearest to an element."""

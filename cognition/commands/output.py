@@ -7,7 +7,7 @@ import json
 import math
 from typing import Any, TextIO
 
-from cognition.reader import Result
+from cognition.views import Result
 
 _WIDEST = 48  # characters of a cell in the aligned format
 

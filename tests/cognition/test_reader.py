@@ -220,12 +220,12 @@ def test_fragments_of_an_older_version_are_filled_up(campaign: tuple[Path, list[
 
 def test_a_table_of_a_later_version_is_kept_and_can_be_read(campaign: tuple[Path, list[Any]]) -> None:
     folder, _ = campaign
-    (folder / "lineage" / "papers").mkdir()
-    add_fragment(folder, "papers", pa.table({"title": ["Gated attention"]}), digest="later")
+    (folder / "lineage" / "patents").mkdir()
+    add_fragment(folder, "patents", pa.table({"title": ["Gated attention"]}), digest="later")
     with Store.open(folder) as store:
         store.append(make_event(7))
         assert store.set_aside == ()
-    assert ask(folder, "SELECT * FROM papers") == [{"title": "Gated attention"}]
+    assert ask(folder, "SELECT * FROM patents") == [{"title": "Gated attention"}]
 
 
 def add_fragment(folder: Path, table: str, rows: pa.Table, *, digest: str) -> None:
