@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cognition.documents import document_of_entry
-from cognition.embedding import Embedder, HashedNgrams
+from cognition.embedding import Embedder, LatentNgrams
 from cognition.library import Library, LibraryError, load_library
 from cognition.memory import Memory, Remembered
 from cognition.reader import Reader
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         slots = {slot for entry in library.entries.values() for slot in entry.slots}
         if options.slot and options.slot not in slots:
             raise ValueError(f"--slot is {options.slot!r}: entries are for {', '.join(sorted(slots))}")
-        embedder = _embedder(options)
+        embedder = _embedder(library, options)
         entries = _entries(library, embedder, options)
         insights = _insights(embedder, options)
     except (LibraryError, NotRegistered, ValueError, OSError) as error:
@@ -66,9 +66,10 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _embedder(options: argparse.Namespace) -> Embedder:
+def _embedder(library: Library, options: argparse.Namespace) -> Embedder:
     if options.embedder is None:
-        return HashedNgrams()
+        documents = [document_of_entry(entry, library.papers[entry.paper_id]) for entry in library.entries.values()]
+        return LatentNgrams([list(document.parts.values()) for document in documents])
     made: Embedder = registered(EMBEDDERS)(options.embedder, options.budget_usd)
     return made
 

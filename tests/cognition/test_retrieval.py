@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cognition.documents import Document
-from cognition.embedding import HashedNgrams
+from cognition.embedding import HashedNgrams, LatentNgrams
 from cognition.records import Vector
 from cognition.retrieval import Index, RetrievalSettings
 from cognition.vectors import VectorTable
@@ -140,7 +140,7 @@ def test_vectors_are_made_once_and_come_back_from_the_store() -> None:
     assert table.add(documents, made) == ()
     assert again.num_embedded == 0
     assert table.nearest(TEXTS["parity"], 1)[0].place == list(TEXTS).index("parity")
-    other = [Vector(embedder="another", item="entry", item_id=v.item_id, part=v.part, vector=v.vector) for v in made]
+    other = [Vector(embedder="another", item="entry", item_id=v.item_id, vector=v.vector) for v in made]
     assert len(VectorTable(HashedNgrams()).add(documents, other)) == len(TEXTS)
 
 
@@ -159,10 +159,28 @@ def test_vectors_of_another_length_are_refused() -> None:
         table.add([document("b", "y")])
 
 
-def test_the_nearest_part_of_a_document_counts() -> None:
+def test_all_wordings_of_a_document_count() -> None:
     made = Index(HashedNgrams(), RetrievalSettings(words=False))
-    parts = {"trigger": "loss spikes", "wording 1": "gradients explode late in training", "body": "clip the gates"}
+    parts = {"trigger": "loss spikes", "wording 1": "gradients explode late in training", "insight": "clip the gates"}
     made.add([Document(item="entry", item_id="a", group="a", slots=(), parts=parts), document("b", "loss of keys")])
-    hit = made.search("gradients explode late in training", 1)[0]
-    assert hit.document.item_id == "a"
-    assert hit.similarity == pytest.approx(1.0, abs=1e-5)
+    for text in parts.values():
+        assert made.search(text, 1)[0].document.item_id == "a"
+
+
+def test_a_latent_embedder_learns_which_words_mean_the_same() -> None:
+    documents = [
+        ["the state forgets early tokens", "what stood at the beginning evaporates", "old content evaporates, forgets"],
+        ["gates collapse to one path", "a router starves its experts", "routers collapse, gates starve"],
+        ["a step is slow", "throughput is poor", "poor throughput since a step is slow"],
+    ]
+    embedder = LatentNgrams(documents)
+    forgets, evaporates, starves, nothing = embedder.embed(["forgets", "evaporates", "starves", ""])
+    assert forgets @ evaporates > 0.9 > 0.3 > abs(float(forgets @ starves))
+    assert not nothing.any()
+    assert embedder.embed([]).shape == (0, 3)
+    plain = HashedNgrams().embed(["forgets", "evaporates"])
+    assert plain[0] @ plain[1] < 0.2
+    assert embedder.name != LatentNgrams(documents[:2]).name
+    assert embedder.name == LatentNgrams(documents).name
+    with pytest.raises(ValueError, match="was given none"):
+        LatentNgrams([])

@@ -48,7 +48,7 @@ FROZEN = {
     "query VARCHAR, rank BIGINT, score DOUBLE, in_prompt BOOLEAN, created_at DOUBLE",
     "origins": "candidate_id VARCHAR, element VARCHAR, declared VARCHAR, declared_id VARCHAR, matched VARCHAR, "
     "matched_id VARCHAR, similarity DOUBLE",
-    "vectors": "embedder VARCHAR, item VARCHAR, item_id VARCHAR, part VARCHAR, vector DOUBLE[]",
+    "vectors": "embedder VARCHAR, item VARCHAR, item_id VARCHAR, vector DOUBLE[]",
     "syntheses": "round BIGINT, number BIGINT, text VARCHAR, works VARCHAR[], worn_out VARCHAR[], cites VARCHAR[], "
     "model VARCHAR, created_at DOUBLE",
     "calibrations": "round BIGINT, name VARCHAR, candidate_id VARCHAR, opinion DOUBLE?, spread DOUBLE?, "
