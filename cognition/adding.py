@@ -158,7 +158,7 @@ def _extracted(extractor: Extractor, text: str, say: Callable[[str], None]) -> E
     left_out = f" ({plan.num_left_out:,} in the middle are left out)" if plan.num_left_out else ""
     say(
         f"{plan.model} reads {plan.num_characters:,} characters{left_out}: "
-        f"about ${plan.expected_usd:.4f}, at most ${plan.worst_usd:.4f}"
+        f"about ${plan.expected_usd:.4f}, with a correction at most ${plan.worst_usd:.4f}"
     )
     extraction = extractor.extract(text, _check)
     say(f"{extraction.model} answered: ${extraction.usd:.4f}")

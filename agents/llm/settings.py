@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-ROLES = ("researcher", "engineer", "judge", "analyst", "summary")
+ROLES = ("researcher", "engineer", "judge", "analyst", "summary", "librarian")
 FORMATS = ("auto", "schema", "tool", "text")
 CHOICES = ("bandit", "weights")
 MODES = ("refine", "combine", "simplify", "explore", "repair")
