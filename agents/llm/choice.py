@@ -34,6 +34,9 @@ def with_provider(values: Mapping[str, Any], conf: Path, environment: Mapping[st
                 if not roles.get(role, {}).get("models"):
                     roles.setdefault(role, {}).update(settings)
             values["roles"] = roles
+    embedding = values.get("embedding")
+    if isinstance(embedding, Mapping) and values.get("transcript") is None:
+        values["embedding"] = _reached(embedding, environment)
     models = values.get("models")
     if isinstance(models, Mapping) and values.get("transcript") is None:
         local = values.get("name") == "local"
@@ -63,19 +66,30 @@ def _served(model: Any, environment: Mapping[str, str], *, local: bool) -> Any:
     return {**model, "api_base": api_base, "model": served_model(api_base, environment) if name == _AUTO else name}
 
 
+def _reached(embedding: Mapping[str, Any], environment: Mapping[str, str]) -> Mapping[str, Any]:
+    """An embedder with the address of the server that serves it, where its name is of the server's kind."""
+    name = embedding.get("model")
+    if not isinstance(name, str) or embedding.get("api_base") is not None:
+        return embedding
+    model = _placed(name, environment)
+    return {**embedding, "model": model.model, "api_base": model.api_base}
+
+
 def model_named(name: str, environment: Mapping[str, str]) -> ModelSettings:
     """A model by LiteLLM's name; a name of OpenAI's kind is the server's that the environment names, if it names one.
 
     Raises:
         ValueError: its key is not there, or the server's address holds a password.
     """
+    return _with_key(_placed(name, environment), environment)
+
+
+def _placed(name: str, environment: Mapping[str, str]) -> ModelSettings:
     api_base = api_base_in(environment)
-    if api_base is not None and name.partition("/")[0] not in ("openai", name):
-        api_base = None
-    if api_base is not None:
-        require_open(api_base)
-        name = name if "/" in name else f"openai/{name}"
-    return _with_key(ModelSettings(model=name, api_base=api_base), environment)
+    if api_base is None or name.partition("/")[0] not in ("openai", name):
+        return ModelSettings(model=name)
+    require_open(api_base)
+    return ModelSettings(model=name if "/" in name else f"openai/{name}", api_base=api_base)
 
 
 def model_offered(environment: Mapping[str, str], conf: Path = CONF) -> ModelSettings | None:
