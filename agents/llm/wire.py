@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
+import logging
 import math
 import os
 import time
@@ -104,19 +106,26 @@ class LiteLlmLine:
 
     def __init__(self) -> None:
         self._refused: dict[str, set[str]] = {}  # parameters that a model turned out not to take
+        self._known_before: set[str] | None = None  # LiteLLM's clients before the first call
 
     async def send(self, model: ModelSettings, request: Request) -> Completion:
-        litellm = await asyncio.to_thread(_litellm)
+        litellm = await self._ready()
         asked = _arguments(litellm, model, request, self._refused.get(model.model, set()))
         return _completion(await self._answer(litellm.acompletion, model, asked))
 
     async def embed(self, model: ModelSettings, texts: Sequence[str]) -> Embedded:
         """Vectors of texts. Raises CallFailed."""
-        litellm = await asyncio.to_thread(_litellm)
+        litellm = await self._ready()
         asked = {"input": list(texts), "encoding_format": "float", **_reached(model)}
         refused = self._refused.get(model.model, set())
         asked = {name: value for name, value in asked.items() if name not in refused}
         return _embedded(await self._answer(litellm.aembedding, model, asked), len(texts))
+
+    async def _ready(self) -> Any:
+        litellm = await asyncio.to_thread(_litellm)
+        if self._known_before is None:
+            self._known_before = set(litellm.in_memory_llm_clients_cache.cache_dict)
+        return litellm
 
     async def _answer(self, call: Callable[..., Awaitable[Any]], model: ModelSettings, asked: Mapping[str, Any]) -> Any:
         try:
@@ -131,10 +140,18 @@ class LiteLlmLine:
             raise failure from error
 
     async def hang_up(self) -> None:
-        """Close the connections of this process, all of them: for commands whose event loop ends before it does."""
-        litellm = await asyncio.to_thread(_litellm)
-        await litellm.close_litellm_async_clients()
-        litellm.in_memory_llm_clients_cache.flush_cache()
+        """Close the connections that were opened since: for commands, whose event loop ends before their process."""
+        if self._known_before is None:
+            return
+        cache = (await asyncio.to_thread(_litellm)).in_memory_llm_clients_cache
+        for key in set(cache.cache_dict) - self._known_before:
+            client = cache.cache_dict[key]
+            cache.delete_cache(key)
+            closing = getattr(client, "aclose", None) or getattr(client, "close", None)
+            result = None if closing is None else closing()
+            if inspect.isawaitable(result):
+                await result
+        self._known_before = None
 
 
 def failure_of(error: Exception, asked: Mapping[str, Any] | None = None) -> CallFailed:
@@ -308,4 +325,7 @@ def _litellm() -> Any:
 
     litellm.suppress_debug_info = True
     litellm.telemetry = False
+    # Embeddings take max_retries=0 for "not set": without this they repeat calls that no row tells of.
+    litellm.DEFAULT_MAX_RETRIES = 0  # type: ignore[attr-defined]
+    logging.getLogger("LiteLLM").setLevel(logging.ERROR)  # it warns of event loops that changed, and the like
     return litellm
