@@ -199,6 +199,8 @@ def _write(target: Path, text: str) -> None:
     yaml.safe_load(text)  # an error here is ours, and better than a file that nobody can read
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
+        if target.parent.exists() and not target.parent.is_dir():
+            raise NotADirectoryError(20, f"{target.parent} is no folder")
         target.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(text, encoding="utf-8")
         _publish(part, target)
