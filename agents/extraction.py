@@ -34,6 +34,7 @@ _TYPICAL_OUTPUT = 2_500
 _QUOTED_BYTES = 42_000  # a reply that is sent back with a complaint
 _NUM_COMPLAINTS = 12  # there is one chance to mend them all
 _REFERENCES = re.compile(r"^\W*(?:\d+\W+)?(references|bibliography)\W*$", re.I | re.M)
+_LONG_FENCE = re.compile("`{5,}")
 _RETRIES = Retries(num=2, base_s=1.0, most_s=20.0)
 
 
@@ -71,7 +72,8 @@ def fitted(text: str, most_bytes: int = _MOST_BYTES) -> Fitted:
 
 
 def librarian_prompt(text: str) -> Prompt:
-    """What the model is asked: the text stands in a fence that it cannot close."""
+    """What the model is asked: the text stands in a fence that it cannot close, nor blow up by fences of its own."""
+    text = _LONG_FENCE.sub("````", text)
     told = {name: f" ({LENGTHS[name][0]} to {LENGTHS[name][1]} characters)" for name in LENGTHS}
     return prompt_of(
         ROLE,

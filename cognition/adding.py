@@ -173,7 +173,9 @@ def _check(values: Mapping[str, Any]) -> None:
 def _merged(values: Mapping[str, Any], citation: Citation, source: Source) -> tuple[dict[str, Any], Citation]:
     """What was extracted, held against the text: a title has to stand in it, the identifier is never a model's."""
     title = str(values["title"])
-    if citation.title and normalised(title) not in normalised(source.text):
+    if citation.title_stated:
+        title = citation.title
+    elif citation.title and normalised(title) not in normalised(source.text):
         note = "the extractor's title is not in the text, the text's first lines were taken"
         title, citation = citation.title, replace(citation, notes=(*citation.notes, note))
     year = citation.year or values["year"]
