@@ -93,7 +93,6 @@ def _in_bounds(text: str, info: ValidationInfo) -> str:
 
 
 _Text = Annotated[str, AfterValidator(_in_bounds)]
-_Wording = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 OPERATORS = (  # of kernels.dispatch
     *("linear_attn", "retention", "simple_gla", "gla", "delta_rule", "gated_delta_rule", "kda", "dplr_delta_rule"),
     *("causal_conv", "two_scale_fir", "rms_norm_gated", "path_fusion", "fuse_paths", "path_weights", "with_state"),
@@ -106,7 +105,7 @@ class EntryForm(_Form):
     name: str
     slots: list[Literal["token_mixer", "channel_mixer"]] = Field(min_length=1)
     trigger: _Text
-    wordings: list[_Wording] = Field(default_factory=list, max_length=6)
+    wordings: list[str] = Field(default_factory=list, max_length=6)
     insight: _Text
     mechanism: _Text
     equation: _Text
