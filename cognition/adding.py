@@ -155,7 +155,7 @@ def _refuse(neighbour: Neighbour | None, name: str) -> None:
 
 def _extracted(extractor: Extractor, text: str, say: Callable[[str], None]) -> Extraction:
     plan = extractor.plan(text)
-    left_out = f" ({plan.num_left_out:,} in the middle are left out)" if plan.num_left_out else ""
+    left_out = f" ({plan.num_left_out:,} are left out)" if plan.num_left_out else ""
     say(
         f"{plan.model} reads {plan.num_characters:,} characters{left_out}: "
         f"about ${plan.expected_usd:.4f}, with a correction at most ${plan.worst_usd:.4f}"

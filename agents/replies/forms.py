@@ -20,6 +20,7 @@ from pydantic import (
 
 from agents.llm.client import Answer, Unreadable
 from agents.replies.fences import blocks_in
+from cognition.draft import printable
 from cognition.library import LENGTHS, TOPICS
 
 F = TypeVar("F", bound=BaseModel)
@@ -99,7 +100,17 @@ OPERATORS = (  # of kernels.dispatch
 )
 
 
-class EntryForm(_Form):
+class _PaperText(_Form):
+    @field_validator("*", mode="before")
+    @classmethod
+    def _printable(cls, value: Any) -> Any:
+        """What cannot be printed counts as spaces: lengths are those of the file that is written."""
+        if isinstance(value, str):
+            return "\n".join(map(printable, value.splitlines()))
+        return [cls._printable(item) for item in value] if isinstance(value, list) else value
+
+
+class EntryForm(_PaperText):
     """One idea of a paper, as the library keeps it."""
 
     name: str
@@ -126,7 +137,7 @@ class EntryForm(_Form):
         return [name for name in operators if name in OPERATORS]
 
 
-class PaperForm(_Form):
+class PaperForm(_PaperText):
     """What a librarian takes out of a paper. Its identifier is not asked for: models make them up."""
 
     title: Annotated[str, StringConstraints(strip_whitespace=True)]

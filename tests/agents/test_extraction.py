@@ -119,6 +119,14 @@ def test_what_only_the_library_knows_is_corrected_too(serve: Callable[..., Model
     assert "two entries have one name" in server.books.served[1].asked.user
 
 
+def test_lengths_are_those_of_what_can_be_printed(serve: Callable[..., ModelServer]) -> None:
+    server = serve(
+        lambda asked: json.dumps(values(entries=[entry(insight="a\x00" * 50 + "\x85" * 60, cost="\x07" * 20)]))
+    )
+    with pytest.raises(ExtractionFailed, match=r"cost: .*has 0 characters"):
+        reader(server).extract(BODY, check)
+
+
 def test_names_are_made_ids_and_unknown_operators_left_out(serve: Callable[..., ModelServer]) -> None:
     loose = entry(name="Rotated Gate!", operators=["gla", "flash_magic"])
     server = serve(lambda asked: json.dumps(values(entries=[loose], identifier="arXiv:1706.03762", note="x")))
