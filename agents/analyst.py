@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Protocol
 
 from agents.brief import Member, Noise
+from cognition.insights import with_pool
 from cognition.records import Candidate, Insight, Trial, Verdict
 from cognition.statistics import difference_interval
 
@@ -22,6 +23,8 @@ class Context:
     parents: tuple[Member, ...] = ()
     siblings: tuple[Member, ...] = ()  # other children of the first parent
     baseline: Member | None = None  # the slot's reference
+    scale: str = ""  # conf/scale
+    earlier: tuple[Insight, ...] = ()  # what may be known of the same changes, with all insights of those candidates
 
 
 class Words(Protocol):
@@ -106,12 +109,13 @@ def _compare(
     if found.low is None or found.high is None:
         return None
     evidence = [t.trial_id for t in (*trials, *other.trials) if t.stage == context.stage and t.succeeded]
-    return Insight(
+    insight = Insight(
         insight_id=insight_id_of(candidate.candidate_id, context.stage, against, other.candidate.candidate_id, change),
         candidate_id=candidate.candidate_id,
         number=candidate.number,
         claim=_claim(candidate, against, other, change, found.mean, found.low, found.high),
         slot=candidate.slot,
+        scale=context.scale,
         stage=context.stage,
         against=against,
         against_id=other.candidate.candidate_id,
@@ -122,6 +126,7 @@ def _compare(
         evidence=tuple(evidence),
         created_at=now,
     )
+    return with_pool(insight, context.earlier, len(candidate.changes))
 
 
 def _claim(

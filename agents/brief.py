@@ -122,6 +122,7 @@ class Brief:
     failures: tuple[Failed, ...] = ()  # what was refused or broke lately, by number
     broken: Failed | None = None  # mode "repair": the promising one to mend
     synthesis: Synthesis | None = None
+    weakness: str = ""  # of the parents, as measured: what knowledge and insights were asked for with
     knowledge: tuple[Knowledge, ...] = ()
     curves: Mapping[str, Curve] = field(default_factory=dict)  # candidate_id -> its exploration
     horizon: int | None = None  # deterministic mode: nothing of higher numbers may be known

@@ -161,6 +161,7 @@ def _insight(claim: ClaimForm, expectation: str, candidate: Candidate, measured:
         insight_id=hashlib.sha256(key.encode()).hexdigest()[:16],
         claim=claim.statement,
         change=claim.change if claim.change in candidate.changes else None,
+        subject=basis.subject if claim.change in candidate.changes else "",
         evidence=tuple(claim.evidence),
         source="llm",
         expectation=expectation,

@@ -97,6 +97,12 @@ def place_of(inbox: Path, number: int, attempt: int) -> Path:
     return inbox / f"{number:04d}.{attempt}"
 
 
+def brief_in(inbox: Path, number: int, attempt: int) -> str:
+    """The brief of one number and attempt, as it stands there; empty where there is none."""
+    path = place_of(inbox, number, attempt) / "brief.md"
+    return path.read_text(errors="replace") if path.is_file() else ""
+
+
 def tell_outcome(inbox: Path, candidate: Candidate, text: str) -> None:
     """Leave what came of an attempt beside its brief; nothing where nobody was asked."""
     place = place_of(inbox, candidate.number, candidate.attempt)
@@ -146,8 +152,19 @@ def _brief_text(brief: Brief) -> str:
         )
         for m in brief.parents[:2]
     ]
+    if brief.weakness:
+        sections.append(
+            Section(title="What measures weak about it", items=[one_line(brief.weakness, 1500)], priority=1)
+        )
+    if brief.synthesis is not None:
+        sections.append(Section(title="What the campaign has taught so far", items=[brief.synthesis.text], priority=1))
     sections += [
-        Section(title="Findings", items=[insight_line(i) for i in brief.insights[::-1]], priority=1),
+        Section(
+            title="From the literature",
+            items=[f"[{item.key}] {item.title}\n{item.text}\n" for item in brief.knowledge],
+            priority=1,
+        ),
+        Section(title="Findings", items=[insight_line(i) for i in brief.insights], priority=1),
         Section(title="Tried so far", items=[member_line(m) for m in brief.history[::-1]], priority=2),
         Section(title="Refused or broken", items=[failed_line(f) for f in brief.failures[::-1]], priority=3),
     ]

@@ -22,7 +22,7 @@ from agents.telling import (
     one_line,
     report_line,
 )
-from cognition.records import Candidate, candidate_id_of
+from cognition.records import Candidate, Declared, candidate_id_of
 
 _MOST_HISTORY = 40
 
@@ -144,6 +144,10 @@ def _sections(brief: Brief, summary: str) -> list[Section]:
         sections += [
             _source(name, member, brief, priority=0) for name, member in zip(names, brief.parents[:num], strict=False)
         ]
+    if brief.weakness:
+        sections.append(
+            Section(title="What measures weak about it", items=[one_line(brief.weakness, 1500)], priority=1)
+        )
     if brief.synthesis is not None:
         sections.append(
             Section(
@@ -166,12 +170,14 @@ def _sections(brief: Brief, summary: str) -> list[Section]:
         ),
         Section(
             title="Findings of the analyst",
-            intro="Effects are differences of validation loss in nats per token: negative is better.",
-            items=[insight_line(insight) for insight in brief.insights[::-1][:_MOST_HISTORY]],
+            intro="What bears most on this weakness and is surest stands first. Effects are differences of validation "
+            "loss in nats per token: negative is better.",
+            items=[insight_line(insight) for insight in brief.insights],
             priority=4,
         ),
         Section(
             title="From the literature",
+            intro="What was retrieved for this weakness, the most relevant first.",
             items=[f"[{item.key}] {item.title}\n{item.text}\n" for item in brief.knowledge],
             priority=4,
         ),
@@ -265,11 +271,28 @@ def _candidate(proposal: Proposal, answer: Answer, brief: Brief, mended: Candida
         source=proposal.source,
         parent_ids=parent_ids,
         changes=tuple(one_line(change, 200) for change in proposal.head.changes),
+        declared=_declared(proposal, brief),
         repairs=mended.candidate_id if mended else None,
         mode=mended.mode if mended else task,
         model=answer.model,
         created_at=brief.now,
     )
+
+
+def _declared(proposal: Proposal, brief: Brief) -> tuple[Declared, ...]:
+    """Where the author says that its elements come from; what it was not shown cannot be a source."""
+    known = {item.key: "paper" for item in brief.knowledge} | {i.insight_id: "insight" for i in brief.insights}
+    found = []
+    for origin in proposal.head.origins:
+        key = origin.id.strip(" []")
+        found.append(
+            Declared(
+                element=one_line(origin.element, 200),
+                source=known.get(key, "own" if origin.source == "own" else origin.source),
+                item_id=key if key in known else "",
+            )
+        )
+    return tuple(found)
 
 
 def _text(answer: Answer) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from agents.brief import Curve, Evidence, Failed, Member
-from cognition.records import Candidate, Insight, Report, Trial
+from cognition.records import Candidate, Entry, Insight, Report, Trial
 
 _CURVE_POINTS = 8
 _LONG = 600  # characters of a detail
@@ -55,8 +55,30 @@ def curve_line(curve: Curve) -> str:
 
 
 def insight_line(insight: Insight) -> str:
-    """One line with the insight's id, by which it can be cited."""
-    return f"- [{insight.insight_id}] {one_line(insight.claim, 300)}"
+    """One line with the insight's id, by which it can be cited, and how sure it is."""
+    notes = []
+    if insight.confidence is not None:
+        notes.append(f"confidence {insight.confidence:.2f}")
+    if insight.num_studies > 1 and insight.pooled_effect is not None:
+        against = f", {insight.num_contradicting} against" if insight.num_contradicting else ""
+        notes.append(f"{insight.num_studies} results{against}, together {insight.pooled_effect:+.4f}")
+    if insight.from_run:
+        notes.append(f"from campaign {one_line(insight.from_run, 60)}, scale {insight.scale or 'unknown'}")
+    return f"- [{insight.insight_id}] {one_line(insight.claim, 300)}" + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def entry_text(entry: Entry) -> str:
+    """A piece of the library, for a prompt."""
+    lines = [
+        f"When: {entry.trigger}",
+        f"Insight: {entry.insight}",
+        f"Mechanism: {entry.mechanism}",
+        f"Equation: {one_line(entry.equation, 600)}",
+        f"Here: {entry.implementation}",
+        f"Cost: {entry.cost} State: {entry.state}",
+        f"Fails: {entry.failure_modes}",
+    ]
+    return "\n".join(lines)
 
 
 def failed_line(failed: Failed) -> str:

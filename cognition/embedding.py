@@ -21,7 +21,7 @@ from cognition.words import terms_of
 
 Vectors = NDArray[np.float32]
 
-_NUM_DIMENSIONS = 512
+_NUM_DIMENSIONS = 256
 # Weights of a feature by its kind. Chosen on the "tune" half of benchmarks/retrieval_queries.yaml.
 _WORD, _PAIR, _PIECE, _CONCEPT = 1.0, 0.5, 0.25, 1.0
 _PIECES = (4, 5)  # letters of an n-gram within a word

@@ -99,9 +99,10 @@ class Vector:
     """A text's embedding, of unit length."""
 
     TABLE: ClassVar[str] = "vectors"
-    KEY: ClassVar[tuple[str, ...]] = ("embedder", "item_id")
+    KEY: ClassVar[tuple[str, ...]] = ("embedder", "item_id", "part")
 
     embedder: str  # name and version: vectors of two embedders are not comparable
     item: str  # "entry", "insight" or "motivation"
     item_id: str  # entry_id, insight_id or candidate_id
+    part: str  # what of it: "trigger", "wording 1", "body", "text"
     vector: tuple[float, ...]

@@ -183,3 +183,88 @@ SELECT asked.*, worth.mean_reward
 FROM asked
 LEFT JOIN worth USING (role, model)
 ORDER BY role, usd DESC, model;
+
+-- Insights in the light of everything that came after them (cognition/insights.py says the same in Python): the newest
+-- measured insight on a subject pools all of them; confidence is the probability that the claimed direction holds.
+CREATE OR REPLACE MACRO normal_cdf(x) AS 0.5 * (1 + tanh(0.7978845608 * (x + 0.044715 * x * x * x)));
+CREATE OR REPLACE MACRO belief_below(effect, low, high, bound) AS normal_cdf(
+    (bound - effect / pow((high - low) / 3.919928, 2) / (400 + 1 / pow((high - low) / 3.919928, 2)))
+    * sqrt(400 + 1 / pow((high - low) / 3.919928, 2))
+);
+CREATE OR REPLACE VIEW standing AS
+WITH newest AS (
+    SELECT subject, insight_id, candidate_id, pooled_effect, pooled_low, pooled_high, num_studies, num_contradicting
+    FROM insights
+    WHERE subject <> '' AND source = 'measured'
+    QUALIFY row_number() OVER (
+        PARTITION BY subject ORDER BY from_run = '' DESC, num_studies DESC, number DESC, insight_id DESC
+    ) = 1
+),
+placed AS (
+    SELECT
+        insights.insight_id, insights.claim, insights.slot, insights.scale, insights.stage, insights.subject,
+        insights.source, insights.from_run, insights.number, insights.effect,
+        CASE WHEN insights.high < 0 THEN 'lowers' WHEN insights.low > 0 THEN 'raises' ELSE 'no difference' END
+            AS direction,
+        coalesce(newest.pooled_effect, insights.pooled_effect, insights.effect) AS pooled_effect,
+        coalesce(newest.pooled_low, insights.pooled_low, insights.low) AS pooled_low,
+        coalesce(newest.pooled_high, insights.pooled_high, insights.high) AS pooled_high,
+        coalesce(newest.num_studies, insights.num_studies) AS num_studies,
+        coalesce(newest.num_contradicting, insights.num_contradicting) AS num_contradicting,
+        if(newest.candidate_id <> insights.candidate_id, newest.insight_id, NULL) AS superseded_by
+    FROM insights
+    LEFT JOIN newest ON newest.subject = insights.subject
+)
+SELECT
+    *,
+    CASE
+        WHEN pooled_high <= pooled_low THEN NULL
+        WHEN direction = 'lowers' THEN belief_below(pooled_effect, pooled_low, pooled_high, 0)
+        WHEN direction = 'raises' THEN 1 - belief_below(pooled_effect, pooled_low, pooled_high, 0)
+        ELSE belief_below(pooled_effect, pooled_low, pooled_high, 0.02)
+            - belief_below(pooled_effect, pooled_low, pooled_high, -0.02)
+    END AS confidence
+FROM placed
+ORDER BY superseded_by IS NOT NULL, confidence DESC, insight_id;
+
+-- What each paper led to: questions that held one of its entries, candidates that came of those, and those in which it
+-- was found again.
+CREATE OR REPLACE VIEW influence AS
+WITH told AS (
+    SELECT DISTINCT paper_id, number FROM retrievals WHERE in_prompt AND paper_id IS NOT NULL
+),
+came AS (
+    SELECT told.paper_id, count(DISTINCT told.number) AS num_questions,
+           count(DISTINCT leaderboard.number) AS num_scored,
+           max(leaderboard.fitness) AS best_fitness, avg(leaderboard.fitness) AS mean_fitness
+    FROM told
+    LEFT JOIN leaderboard ON leaderboard.number = told.number
+    GROUP BY told.paper_id
+),
+drawn AS (
+    SELECT split_part(declared_id, '/', 1) AS paper_id, candidate_id, true AS declared
+    FROM origins
+    WHERE declared = 'paper' AND declared_id <> ''
+    UNION ALL
+    SELECT split_part(matched_id, '/', 1), candidate_id, false FROM origins WHERE matched = 'paper'
+),
+found AS (
+    SELECT drawn.paper_id, count(DISTINCT drawn.candidate_id) FILTER (drawn.declared) AS num_declared,
+           count(DISTINCT drawn.candidate_id) FILTER (NOT drawn.declared) AS num_matched,
+           max(leaderboard.fitness) AS best_drawn_fitness
+    FROM drawn
+    LEFT JOIN leaderboard ON leaderboard.candidate_id = drawn.candidate_id
+    GROUP BY drawn.paper_id
+)
+SELECT
+    papers.paper_id, papers.title, papers.year, papers.topic,
+    coalesce(came.num_questions, 0) AS num_questions,
+    coalesce(came.num_scored, 0) AS num_scored,
+    came.best_fitness, came.mean_fitness,
+    coalesce(found.num_declared, 0) AS num_declared,
+    coalesce(found.num_matched, 0) AS num_matched,
+    found.best_drawn_fitness
+FROM papers
+LEFT JOIN came ON came.paper_id = papers.paper_id
+LEFT JOIN found ON found.paper_id = papers.paper_id
+ORDER BY came.best_fitness DESC NULLS LAST, num_questions DESC, papers.paper_id;

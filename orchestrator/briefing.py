@@ -9,6 +9,7 @@ import numpy as np
 
 from agents.analyst import Context
 from agents.brief import Brief, Member, Noise
+from cognition.insights import subject_for
 from cognition.records import Candidate
 from cognition.statistics import pooled_std
 from models.scale import Stage
@@ -30,7 +31,7 @@ def brief_of(settings: Settings, population: Population, number: int, attempt: i
     arm = _arm(settings, rng)
     picked = rule_of(settings.selection).pick(members, rng, num_parents=_NUM_PARENTS)
     seen = {member.candidate.number for member in members}
-    insights = [insight for insight in population.insights if insight.number in seen]
+    insights = [insight for insight in population.insights if insight.from_run or insight.number in seen]
     return Brief(
         slot=settings.campaign.slot,
         arm=arm,
@@ -39,7 +40,7 @@ def brief_of(settings: Settings, population: Population, number: int, attempt: i
         seed=settings.seed,
         parents=picked.parents,
         references=picked.references,
-        insights=tuple(sorted(insights, key=lambda insight: (insight.number, insight.insight_id))),
+        insights=tuple(sorted(insights, key=lambda i: (not i.from_run, i.number, i.insight_id))),
         refusals=tuple(population.reports(number)),
         now=time.time(),
     )
@@ -63,17 +64,20 @@ def reference_of(population: Population, stage: Stage) -> Member:
 
 
 def context_of(
-    population: Population, candidate: Candidate, stage: Stage, num_founders: int, horizon: int | None
+    population: Population, candidate: Candidate, stage: Stage, scale: str, num_founders: int, horizon: int | None
 ) -> Context:
-    """What a result is compared with, and the noise of the founders over their seeds."""
+    """What a result is compared with, the noise of the founders over their seeds, and what is known of its changes."""
     parents = [population.member(parent_id) for parent_id in candidate.parent_ids]
     siblings = [
         _on_seeds(member, stage)
         for member in population.finished(horizon)
         if candidate.parent_ids and candidate.parent_ids[:1] == member.candidate.parent_ids[:1]
     ]
+    subjects = [subject_for(candidate.slot, scale, stage.name, change) for change in candidate.changes]
     return Context(
         stage=stage.name,
+        scale=scale,
+        earlier=tuple(population.insights_on(subjects, horizon)),
         noise=noise_of(population, stage, num_founders),
         parents=tuple(_on_seeds(parent, stage) for parent in parents if parent is not None),
         siblings=tuple(siblings),

@@ -21,6 +21,8 @@ from models.sandbox.layer import Layer
 from orchestrator.arms import arm_named
 from orchestrator.books import Books
 from orchestrator.cluster import Cluster, check_address, connect, disconnect
+from orchestrator.cognition_base import CognitionBase
+from orchestrator.cognition_settings import carried_from, library_of
 from orchestrator.config import EXPLORE, VERIFY, Settings, compose, plain, settings_from
 from orchestrator.errors import UsageError
 from orchestrator.facts import facts_of, in_words
@@ -82,6 +84,8 @@ class Campaign:
                 require_enough(corpus, stage, self.settings.data.seed)
         except ValueError as error:
             raise UsageError(str(error)) from error
+        self._library = library_of(self.settings.cognition)
+        self._carried = carried_from(self.settings.cognition)
         check_address(self.settings.cluster)
         self._recording = recording_of(self.settings.llm)
         self.folder.claim(plain(self.settings), facts_of(self.settings, corpus.digest), self.started_at)
@@ -139,7 +143,15 @@ class Campaign:
         for view in self.views:
             view.started(self)
         self._books.start()
-        steps = Steps(self.settings, self.rows, self.flow, self._crew, self._books, self.started_at)
+        base = CognitionBase(
+            self.settings.cognition,
+            self._library,
+            self._carried,
+            self.rows,
+            deterministic=self.settings.deterministic,
+        )
+        base.start(searched=any(arm_named(arm).reads for arm in self.settings.arms.drawn))
+        steps = Steps(self.settings, self.rows, self.flow, self._crew, self._books, base, self.started_at)
         main = asyncio.ensure_future(research(steps))
         watch = asyncio.ensure_future(self._watch(main))
         on_signals(lambda name: self._stop(main, name))

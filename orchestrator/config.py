@@ -31,6 +31,7 @@ from models.sandbox.settings import SandboxSettings
 from models.scale import Scale, load_scale, scale_from_mapping
 from models.slots import SLOTS
 from orchestrator.arms import ArmSettings, resolved_arms
+from orchestrator.cognition_settings import CognitionSettings
 from orchestrator.errors import UsageError
 from orchestrator.founders import founder_names
 from orchestrator.language import recorded, require_keys
@@ -186,6 +187,7 @@ class Settings:
     arms: ArmSettings
     llm: LlmSettings
     inbox: InboxSettings
+    cognition: CognitionSettings
     selection: SelectionSettings
     cluster: ClusterSettings
     tracking: TrackingSettings

@@ -1,4 +1,4 @@
-"""The steps that only campaigns with language models take: syntheses, calibration of the judge, rewards."""
+"""Syntheses, and the steps that only campaigns with language models take: calibration of the judge, rewards."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from agents.brief import Member
+from agents.condensing import condense
 from cognition.records import Calibration, Candidate, Report, Synthesis, Trial, Verdict
 from models.slots import slot_named
 from orchestrator.books import Books
@@ -41,9 +42,9 @@ class LanguageSteps:
     # ---- syntheses ------------------------------------------------------------------------------------------------
 
     async def synthesis(self, horizon: int | None) -> Synthesis | None:
-        """The latest synthesis that a proposal may know, written now if it is due."""
+        """The latest synthesis that a proposal may know, written now if it is due: by a model, where one is analyst."""
         llm = self._settings.llm
-        if not llm.plays("analyst") or llm.synthesis_every == 0:
+        if llm.synthesis_every == 0:
             return None
         num_founders = len(self._settings.campaign.founders)
         seen = [m.candidate.number for m in self.population.finished(horizon) if m.candidate.number >= num_founders]
@@ -58,8 +59,15 @@ class LanguageSteps:
         insights = tuple(
             insight
             for insight in sorted(self.population.insights, key=lambda insight: (insight.number, insight.insight_id))
-            if insight.number in seen
+            if insight.from_run or insight.number in seen
         )
+        if not self._settings.llm.plays("analyst"):
+            condensed = condense(turn, number, insights)
+            if condensed is None:
+                self._without.add(turn)
+            else:
+                self._rows.record(dataclasses.replace(condensed, created_at=time.time()))
+            return
         if not insights:
             return
         self._rows.intend(f"synthesise/{turn}")

@@ -14,16 +14,21 @@ from cognition.records import (
     CallOutcome,
     Candidate,
     Claim,
+    Entry,
     Event,
     Insight,
     LlmCall,
     Metric,
+    Origin,
+    Paper,
     Record,
     Report,
     ReportKind,
+    Retrieval,
     Reward,
     Synthesis,
     Trial,
+    Vector,
     Verdict,
     trial_id_of,
 )
@@ -44,6 +49,12 @@ class Population:
         self._explained: set[str] = set()
         self._num_children: dict[str, int] = defaultdict(int)
         self.insights: list[Insight] = []
+        self._insights_on: dict[str, list[Insight]] = defaultdict(list)  # measured, by subject
+        self._insights_of: dict[str, list[Insight]] = defaultdict(list)  # measured, by candidate
+        self.papers: dict[str, Paper] = {}
+        self.entries: dict[str, Entry] = {}
+        self.retrieved: set[tuple[int, int]] = set()  # numbers and attempts
+        self.traced: set[str] = set()  # candidates whose elements' origins are known
         self.claims: list[Claim] = []
         self.events: list[Event] = []
         self.num_in_vain = 0  # numbers without a proposal since the last examination
@@ -73,6 +84,18 @@ class Population:
                 self._verdicts[record.candidate_id] = record
             case Insight():
                 self.insights.append(record)
+                if record.source == "measured":
+                    self._insights_of[record.candidate_id].append(record)
+                    if record.subject:
+                        self._insights_on[record.subject].append(record)
+            case Paper():
+                self.papers[record.paper_id] = record
+            case Entry():
+                self.entries[record.entry_id] = record
+            case Retrieval():
+                self.retrieved.add((record.number, record.attempt))
+            case Origin():
+                self.traced.add(record.candidate_id)
             case Claim():
                 self.claims.append(record)
             case Event():
@@ -90,8 +113,8 @@ class Population:
                 self.calibrations.append(record)
             case Synthesis():
                 self.syntheses[record.round] = record
-            case Metric():
-                pass  # curves stay in the store
+            case Metric() | Vector():
+                pass  # they stay in the store
 
     def candidate(self, candidate_id: str) -> Candidate | None:
         return self._candidates.get(candidate_id)
@@ -187,6 +210,16 @@ class Population:
         """The model whose answer was of use."""
         calls = self._calls_of.get((purpose, number, attempt), ())
         return next((call.model for call in reversed(calls) if call.outcome is CallOutcome.answered), None)
+
+    def insights_on(self, subjects: Iterable[str], horizon: int | None = None) -> Sequence[Insight]:
+        """Measured insights on subjects, with all others on those candidates; carried ones whatever the horizon."""
+        ids = {
+            insight.candidate_id
+            for subject in subjects
+            for insight in self._insights_on.get(subject, ())
+            if insight.from_run or horizon is None or insight.number <= horizon
+        }
+        return [insight for candidate_id in sorted(ids) for insight in self._insights_of[candidate_id]]
 
     def rewards_of(self, number: int) -> Sequence[Reward]:
         return tuple(self._rewards_of.get(number, ()))

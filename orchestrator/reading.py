@@ -13,7 +13,6 @@ from cognition.records import Candidate, Synthesis, trial_id_of
 from models.slots import contract_text, slot_named
 from orchestrator.arms import Arm
 from orchestrator.config import EXPLORE, Settings
-from orchestrator.knowledge import knowledge_for
 from orchestrator.population import Population
 from orchestrator.selection import scored
 
@@ -59,7 +58,6 @@ def for_readers(
         broken=broken[-1] if broken and mode == "repair" else None,
         synthesis=synthesis if arm.analysis else None,
         insights=brief.insights if arm.analysis else (),
-        knowledge=knowledge_for(brief.slot, rng) if arm.knowledge else (),
         curves=curves,
         horizon=horizon,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from agents.brief import Curve
 from cognition.reader import Reader
-from cognition.records import RECORDS, CallOutcome, Candidate, Event, LlmCall, Metric, Record
+from cognition.records import RECORDS, CallOutcome, Candidate, Event, LlmCall, Metric, Record, Vector
 from cognition.schema import columns_of
 from cognition.store import Store
 from orchestrator.errors import UsageError
@@ -33,7 +34,7 @@ class Rows:
             raise UsageError(str(error)) from error
         self.set_aside = self._store.set_aside
         self._reader = reader = Reader(folder)
-        large = (Metric, LlmCall)  # curves and texts stay in the store
+        large = (Metric, LlmCall, Vector)  # curves, texts and vectors stay in the store
         self.population = Population(record for kind in RECORDS if kind not in large for record in reader.rows(kind))
         for call in self._calls(without=("messages", "reply")):
             self.population.add(call)
@@ -70,6 +71,18 @@ class Rows:
         assert trial_id.replace("-", "").replace("_", "").isalnum(), trial_id
         found = self._reader.query(f"SELECT step, loss FROM curves WHERE trial_id = '{trial_id}' AND task = 'text'")
         return tuple((int(step), float(loss)) for step, loss in found.rows)
+
+    def vectors(self, embedder: str) -> Sequence[Vector]:
+        """The vectors of one embedder."""
+        return [vector for vector in self._reader.rows(Vector) if vector.embedder == embedder]
+
+    def questions(self, number: int, attempt: int) -> Sequence[str]:
+        """What models were sent for the proposal of one attempt, answered or not."""
+        found = self._reader.query(
+            "SELECT messages FROM llm_calls WHERE purpose = 'propose' "
+            f"AND number = {int(number)} AND attempt = {int(attempt)}"
+        )
+        return [str(json.loads(messages)) for (messages,) in found.rows if messages]
 
     def _calls(self, without: Collection[str] = (), where: str = "true") -> Sequence[LlmCall]:
         names = [column.name for column in columns_of(LlmCall) if column.name not in without]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from agents.brief import Brief, Evidence
-from agents.inbox import tell_outcome
+from agents.inbox import brief_in, tell_outcome
 from agents.protocols import NoProposal
 from agents.telling import one_line, outcome_text
 from cognition.records import Candidate, Claim, Report, ReportKind, Trial, Verdict, trial_id_of
@@ -21,6 +21,7 @@ from models.trial import ExamJob
 from orchestrator.arms import arm_named
 from orchestrator.books import Books
 from orchestrator.briefing import brief_of, context_of, noise_of, reference_of
+from orchestrator.cognition_base import CognitionBase
 from orchestrator.config import EXPLORE, VERIFY, Settings
 from orchestrator.crew import INBOX, Crew, answer
 from orchestrator.errors import UsageError
@@ -37,8 +38,18 @@ from orchestrator.rows import Rows, event
 class Steps:
     """What the loop can ask for."""
 
-    def __init__(self, settings: Settings, rows: Rows, flow: Flow, crew: Crew, books: Books, started_at: float) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        rows: Rows,
+        flow: Flow,
+        crew: Crew,
+        books: Books,
+        base: CognitionBase,
+        started_at: float,
+    ) -> None:
         self.settings = settings
+        self._base = base
         self._books = books
         self._language = LanguageSteps(settings, rows, crew, books)
         self.flow = flow
@@ -81,9 +92,12 @@ class Steps:
         if number < self._num_founders:
             slot = self.settings.campaign.slot
             return self._rows.admit(founder(slot, self.settings.campaign.founders[number], number, attempt))
-        brief = await self._brief(number, attempt)
+        brief = await self._told(await self._brief(number, attempt))
         self._rows.intend(f"propose/{number}")
-        return await self._admitted(self._crew.researcher.propose.remote(brief))
+        try:
+            return await self._admitted(self._crew.researcher.propose.remote(brief))
+        finally:
+            self._shown(brief)
 
     async def repair(self, candidate: Candidate, evidence: Evidence) -> Candidate:
         brief = await self._brief(candidate.number, attempt=evidence.report.attempt + 1)
@@ -98,7 +112,10 @@ class Steps:
             candidate: Candidate = await answer(call)
         finally:
             await self._books.caught_up()
-        return self._rows.admit(candidate)
+        candidate = self._rows.admit(candidate)
+        if arm_named(candidate.arm).reads:
+            self._base.trace(candidate)
+        return candidate
 
     async def unwritten(self, number: int, candidate: Candidate | None, nothing: NoProposal) -> Report:
         """Nobody gave a source text for this attempt: a report says so, and the number is closed."""
@@ -206,7 +223,8 @@ class Steps:
             return
         await self.flow.all_founders()
         horizon = self.flow.horizon(candidate.number)
-        context = context_of(self.population, candidate, self._stage(EXPLORE), self._num_founders, horizon)
+        stage, scale = self._stage(EXPLORE), self.settings.scale.name
+        context = context_of(self.population, candidate, stage, scale, self._num_founders, horizon)
         insights = await answer(self._crew.analyst.explain.remote(candidate, trials, verdict, context))
         await self._books.caught_up()
         known = {insight.insight_id for insight in self.population.insights}
@@ -252,13 +270,30 @@ class Steps:
         brief = brief_of(self.settings, self.population, number, attempt, horizon)
         self._asked[number] = brief.arm
         arm = arm_named(brief.arm)
-        if not arm.reads:
-            return brief
-        if horizon is None:  # who reads wants something to read
+        if arm.reads and horizon is None:  # who reads wants something to read
             await self.flow.founders_closed()
             brief = brief_of(self.settings, self.population, number, attempt, horizon)
         synthesis = await self._language.synthesis(horizon) if arm.analysis else None
+        if not arm.reads:
+            return brief
         return for_readers(brief, arm, self.settings, self.population, horizon, self._rows.curve, synthesis)
+
+    async def _told(self, brief: Brief) -> Brief:
+        """The brief with what the cognition base has on the weakness of its parents, for arms that read."""
+        arm = arm_named(brief.arm)
+        if not arm.reads:
+            return brief
+        await self.flow.founder()
+        return self._base.tell(brief, arm, reference_of(self.population, self._stage(EXPLORE)))
+
+    def _shown(self, brief: Brief) -> None:
+        """What of it stood in the question that was asked."""
+        arm = arm_named(brief.arm)
+        if arm.reads:
+            told = self._rows.questions(brief.number, brief.attempt)
+            if brief.arm == INBOX:
+                told = [brief_in(self._rows.folder / INBOX, brief.number, brief.attempt)]
+            self._base.shown(brief.number, brief.attempt, told)
 
     def _tell(
         self, candidate: Candidate, report: Report, trials: Sequence[Trial], verdict: Verdict | None = None

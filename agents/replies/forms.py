@@ -34,6 +34,14 @@ class _Form(BaseModel):
     model_config = ConfigDict(extra="ignore", str_strip_whitespace=True)
 
 
+class OriginForm(_Form):
+    """Where an element of a proposal comes from."""
+
+    element: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=600)]
+    source: Literal["paper", "insight", "own"] = "own"
+    id: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)] = ""
+
+
 class ProposalHead(_Form):
     """What stands in front of the code of a proposal. All of it may be missing."""
 
@@ -41,7 +49,16 @@ class ProposalHead(_Form):
     motivation: str = ""
     changes: list[_Line] = Field(default_factory=list, max_length=12)
     expectation: str = ""
+    origins: list[OriginForm] = Field(default_factory=list, max_length=12)
     give_up: str = ""  # an engineer's reason to stop
+
+    @field_validator("origins", mode="before")
+    @classmethod
+    def _readable(cls, value: Any) -> Any:
+        """What cannot be read of it is left out: a proposal does not fail for its footnotes."""
+        if not isinstance(value, list):
+            return []
+        return [item for item in value[:12] if _fits(OriginForm, item)]
 
     @field_validator("changes", mode="before")
     @classmethod
@@ -185,6 +202,14 @@ def json_in(reply: str) -> dict[str, Any] | None:
 def schema_of(form: type[BaseModel]) -> str:
     """The form's JSON schema, for a prompt."""
     return json.dumps(form.model_json_schema(), indent=1)
+
+
+def _fits(form: type[BaseModel], value: Any) -> bool:
+    try:
+        form.model_validate(value)
+    except ValidationError:
+        return False
+    return True
 
 
 def _strict(text: str) -> dict[str, Any] | None:

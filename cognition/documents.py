@@ -1,0 +1,53 @@
+"""What is searched: entries of the library and insights, as texts in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cognition.literature import Entry, Paper
+from cognition.records import Insight
+
+ENTRY, INSIGHT = "entry", "insight"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """Something that can be found. Every part has a vector of its own, and the nearest part counts."""
+
+    item: str  # "entry" or "insight"
+    item_id: str
+    group: str  # documents of one group say related things: a paper's id, an insight's subject
+    slots: tuple[str, ...]  # empty: any
+    parts: Mapping[str, str]  # name -> text
+    confidence: float = 1.0  # weighs the relevance, 0..1
+
+    @property
+    def text(self) -> str:
+        """All parts together, for counting words."""
+        return "\n".join(self.parts.values())
+
+
+def document_of_entry(entry: Entry, paper: Paper) -> Document:
+    """An entry: its trigger and each other wording by itself, and what it says."""
+    wordings = {f"wording {place}": wording for place, wording in enumerate(entry.wordings, start=1)}
+    body = f"{paper.title}. {entry.insight} {entry.mechanism} {entry.failure_modes}"
+    return Document(
+        item=ENTRY,
+        item_id=entry.entry_id,
+        group=entry.paper_id,
+        slots=entry.slots,
+        parts={"trigger": entry.trigger, **wordings, "body": body},
+    )
+
+
+def document_of_insight(insight: Insight, confidence: float) -> Document:
+    """An insight: its claim."""
+    return Document(
+        item=INSIGHT,
+        item_id=insight.insight_id,
+        group=insight.subject or insight.insight_id,
+        slots=(insight.slot,),
+        parts={"text": insight.claim},
+        confidence=confidence,
+    )

@@ -1,0 +1,213 @@
+"""The cognition base of a campaign: the library and what was learned, as rows, and as what a brief is told of them.
+
+In deterministic mode a brief's insights are searched among those that its number may know and nothing else, so that
+ranks do not depend on the clock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from agents.brief import Brief, Knowledge, Member
+from agents.telling import entry_text
+from agents.weakness import query_of, weakness_of_evidence
+from cognition.documents import ENTRY, INSIGHT, document_of_entry
+from cognition.embedding import Embedder, HashedNgrams, Vectors
+from cognition.library import Library
+from cognition.memory import Memory, Remembered
+from cognition.records import Candidate, Insight, Origin, Retrieval, Vector
+from cognition.retrieval import Index, RetrievalSettings
+from orchestrator.arms import Arm
+from orchestrator.cognition_settings import CognitionSettings
+from orchestrator.population import Population
+from orchestrator.rows import Rows
+
+PAPER = "paper"
+
+MATCH = 0.35  # cosine from which on an element counts as taken from a text; see docs/cognition.md
+_OWN = 4  # insights on the first parent that a brief holds in any case
+
+
+class CognitionBase:
+    """Asked by the loop for each proposal of an arm that reads; keeps its rows in the store."""
+
+    def __init__(
+        self,
+        settings: CognitionSettings,
+        library: Library,
+        carried: Sequence[Insight],
+        rows: Rows,
+        *,
+        deterministic: bool,
+        embedder: Embedder | None = None,
+    ) -> None:
+        self._settings, self._library, self._carried, self._rows = settings, library, tuple(carried), rows
+        self._deterministic = deterministic
+        self._embedder = embedder or HashedNgrams()
+        self._ranking = RetrievalSettings(diversity=settings.diversity)
+        self._entries = Index(self._embedder, self._ranking)
+        self._memory = Memory(self._embedder, self._ranking)
+        self._vectors: list[Vector] = []  # of insights
+        self._num_remembered = 0  # of the population's insights
+        self._told: dict[tuple[int, int], tuple[Retrieval, ...]] = {}
+
+    @property
+    def population(self) -> Population:
+        return self._rows.population
+
+    def start(self, *, searched: bool) -> None:
+        """Write what the store does not hold yet; index the library where some arm will search it."""
+        papers, entries = self.population.papers, self.population.entries
+        runs = {insight.from_run for insight in self.population.insights}
+        self._rows.record(
+            *(paper for key, paper in self._library.papers.items() if key not in papers),
+            *(entry for key, entry in self._library.entries.items() if key not in entries),
+            *(insight for insight in self._carried if insight.from_run not in runs),
+        )
+        if searched:
+            stored = self._rows.vectors(self._embedder.name)
+            self._vectors = [vector for vector in stored if vector.item == INSIGHT]
+            # What the campaign started with counts: a file that was edited since then belongs to another campaign.
+            documents = [document_of_entry(entry, papers[entry.paper_id]) for entry in entries.values()]
+            self._rows.record(*self._entries.add(documents, stored))
+
+    def tell(self, brief: Brief, arm: Arm, reference: Member | None) -> Brief:
+        """The brief with what bears on the weakness of its parents, as far as the arm may know it."""
+        known = brief.insights if arm.analysis else ()
+        weakness = _weakness_of(brief, reference, known)
+        found = _Found(brief=brief, query=weakness, now=time.time())
+        knowledge: list[Knowledge] = []
+        if arm.knowledge and self._settings.num_entries and len(self._entries):
+            for hit in self._entries.search(weakness, self._settings.num_entries, brief.slot):
+                entry = self.population.entries[hit.document.item_id]
+                paper = self.population.papers[entry.paper_id]
+                title = f"{paper.title} ({paper.year})"
+                knowledge.append(Knowledge(key=entry.entry_id, title=title, text=entry_text(entry)))
+                found.add(ENTRY, entry.entry_id, hit.score, entry.paper_id)
+        insights = self._insights(brief, weakness, known) if known and self._settings.num_insights else []
+        for remembered in insights:
+            found.add(INSIGHT, remembered.insight.insight_id, remembered.score)
+        self._told[brief.number, brief.attempt] = tuple(found.rows)
+        return dataclasses.replace(
+            brief,
+            weakness=weakness,
+            knowledge=tuple(knowledge),
+            insights=tuple(remembered.insight for remembered in insights),
+        )
+
+    def shown(self, number: int, attempt: int, texts: Sequence[str]) -> None:
+        """Write down what was retrieved for a proposal, and what of it stood in these texts of its question."""
+        retrievals = self._told.pop((number, attempt), ())
+        if (number, attempt) not in self.population.retrieved:
+            self._rows.record(
+                *(
+                    dataclasses.replace(retrieval, in_prompt=any(f"[{retrieval.item_id}]" in text for text in texts))
+                    for retrieval in retrievals
+                )
+            )
+
+    def trace(self, candidate: Candidate) -> None:
+        """Write down where the elements of a design come from: as declared, and as matching finds it."""
+        declared = {item.element: item for item in candidate.declared}
+        elements = list(dict.fromkeys((*candidate.changes, *declared)))
+        if not elements or candidate.candidate_id in self.population.traced:
+            return
+        self._remember()
+        rows = []
+        for element, vector in zip(elements, self._embedder.embed(elements), strict=True):
+            said = declared.get(element)
+            source, item_id, similarity = self._nearest(vector)
+            near = similarity >= MATCH
+            rows.append(
+                Origin(
+                    candidate_id=candidate.candidate_id,
+                    element=element,
+                    declared=said.source if said else "",
+                    declared_id=said.item_id if said else "",
+                    matched=source if near else "own",
+                    matched_id=item_id if near else "",
+                    similarity=similarity,
+                )
+            )
+        self._rows.record(*rows)
+
+    def _insights(self, brief: Brief, weakness: str, known: Sequence[Insight]) -> list[Remembered]:
+        """Those on the first parent, then those that say most about the weakness and are the surest."""
+        memory = self._memory_of(known)
+        query = " ".join(
+            (weakness, *(f"{m.candidate.name} {' '.join(m.candidate.changes)}" for m in brief.parents[:2]))
+        )
+        found = memory.search(query, self._settings.num_insights, brief.slot)
+        parent_id = brief.parents[0].candidate.candidate_id if brief.parents else ""
+        ids = {remembered.insight.insight_id for remembered in found}
+        own = [i for i in known if i.candidate_id == parent_id and i.insight_id not in ids][-_OWN:]
+        first = [Remembered(insight=insight, score=0.0) for insight in own]
+        return [*first, *found][: self._settings.num_insights]
+
+    def _memory_of(self, known: Sequence[Insight]) -> Memory:
+        if not self._deterministic:
+            self._remember()
+            return self._memory
+        memory = Memory(self._embedder, self._ranking)
+        self._keep(memory.add(known, self._vectors))
+        return memory
+
+    def _remember(self) -> None:
+        """Take in what was learned since the last time."""
+        new = self.population.insights[self._num_remembered :]
+        self._num_remembered += len(new)
+        self._keep(self._memory.add(new, self._vectors))
+
+    def _keep(self, made: Sequence[Vector]) -> None:
+        known = {(vector.item_id, vector.part) for vector in self._vectors}
+        new = [vector for vector in made if (vector.item_id, vector.part) not in known]
+        self._vectors += new
+        self._rows.record(*new)
+
+    def _nearest(self, vector: Vectors) -> tuple[str, str, float]:
+        """Source, id and cosine of the entry or insight that is nearest to an element."""
+        entry = self._entries.similar(vector) if len(self._entries) else None
+        insight = self._memory.similar(vector)
+        if insight is not None and (entry is None or insight[1] > entry[1]):
+            return INSIGHT, insight[0].insight_id, insight[1]
+        return (PAPER, entry[0].item_id, entry[1]) if entry is not None else ("own", "", 0.0)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Found:
+    """Collects the rows of one retrieval."""
+
+    brief: Brief
+    query: str
+    now: float
+    rows: list[Retrieval] = field(default_factory=list)
+
+    def add(self, item: str, item_id: str, score: float, paper_id: str | None = None) -> None:
+        rank = 1 + sum(row.item == item for row in self.rows)
+        self.rows.append(
+            Retrieval(
+                number=self.brief.number,
+                attempt=self.brief.attempt,
+                arm=self.brief.arm,
+                item=item,
+                item_id=item_id,
+                paper_id=paper_id,
+                query=self.query,
+                rank=rank,
+                score=score,
+                in_prompt=False,
+                created_at=self.now,
+            )
+        )
+
+
+def _weakness_of(brief: Brief, reference: Member | None, known: Sequence[Insight]) -> str:
+    """Of what is to be changed: the broken candidate, or the parents."""
+    if brief.mode == "repair" and brief.broken is not None:
+        failure = weakness_of_evidence(brief.broken.evidence)
+        if failure is not None:
+            return failure.text
+    return query_of(brief.parents, reference, known)
