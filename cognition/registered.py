@@ -16,7 +16,6 @@ from typing import Any
 EXTRACTORS = "cognition.extractors"  # factory(Wish) -> adding.Extractor | None, where no model is to be had
 EMBEDDERS = "cognition.embedders"  # factory(Wish) -> embedding.Embedder
 BUILT_IN = "llm"
-EMBEDDING_BUDGET_USD = 0.05  # of one command; a thousand entries take about 0.013 with text-embedding-3-small
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

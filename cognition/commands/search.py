@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from cognition.documents import document_of_entry
-from cognition.embedding import Embedder, HashedNgrams
+from cognition.embedding import Embedder, HashedNgrams, NoVectors
 from cognition.library import Library, LibraryError, load_library
 from cognition.memory import Memory, Remembered
 from cognition.reader import Reader
 from cognition.records import Entry, Insight
-from cognition.registered import EMBEDDERS, NotRegistered, registered
+from cognition.registered import EMBEDDERS, NotRegistered, Wish, registered
 from cognition.retrieval import Hit, Index
 
 HELP = "find what is known about a shortcoming: entries of the library, and insights of runs"
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
         embedder = _embedder(options)
         entries = _entries(library, embedder, options)
         insights = _insights(embedder, options)
-    except (LibraryError, NotRegistered, ValueError, OSError) as error:
+    except (LibraryError, NotRegistered, NoVectors, ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return _USAGE
     if options.format == "json":
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
 def _embedder(options: argparse.Namespace) -> Embedder:
     if options.embedder is None:
         return HashedNgrams()
-    made: Embedder = registered(EMBEDDERS)(options.embedder, options.budget_usd)
+    made: Embedder = registered(EMBEDDERS)(Wish(model=options.embedder, budget_usd=options.budget_usd))
     return made
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,10 @@ from agents.llm.prices import price_of, prices_of
 from agents.llm.settings import EmbeddingSettings, LlmSettings, ModelSettings, Price, Retries
 from agents.llm.wire import LiteLlmLine
 from agents.purse import Purse, PurseState
+from cognition.__main__ import main
 from cognition.embedding import Embedder, NoVectors
 from cognition.records import CallOutcome, LlmCall
-from cognition.registered import Wish
+from cognition.registered import EMBEDDERS, Wish
 from tests.agents.llm.test_client import Once
 from tests.model_server.server import ModelServer, vector_of
 
@@ -218,6 +220,22 @@ def test_commands_get_the_same_without_an_event_loop(monkeypatch: pytest.MonkeyP
         for _ in range(2):
             assert made.embed(TEXTS).shape == (3, 64)
         assert len(server.books.served) == 3
+
+
+def test_a_search_from_the_command_line_asks_the_model_that_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    point = EntryPoint(name="llm", value="agents.llm.embedding:embedder", group=EMBEDDERS)
+    monkeypatch.setattr("cognition.registered.entry_points", lambda group: [point] if group == EMBEDDERS else [])
+    question = ["search", "recall fades with the length of the text", "--embedder", "vectors"]
+    with ModelServer(lambda asked: "") as server:
+        monkeypatch.setenv("OPENAI_API_BASE", server.url)
+        assert main(question) == 0
+        assert "when" in capsys.readouterr().out
+        assert question[1] in server.books.served[-1].asked.body["input"]
+        server.faults = {"bad_key": 1.0}
+        assert main(question) == 2
+        assert capsys.readouterr().err.startswith("error: provider: openai/vectors: rejected")
 
 
 def test_a_command_stops_at_its_own_budget() -> None:
