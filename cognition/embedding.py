@@ -29,10 +29,15 @@ _WORD, _PAIR, _PIECE, _CONCEPT = 1.0, 0.5, 0.25, 1.0  # weights of a feature by 
 _PIECES = (4, 5)  # letters of an n-gram within a word
 
 
+class NoVectors(Exception):
+    """An embedder has no vectors for texts now; says why. Another embedder may have some."""
+
+
 class Embedder(Protocol):
     """Turns texts into vectors of unit length. `name` holds whatever makes its vectors comparable."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """[N] texts -> [N, D], rows of unit length; a text without any content is a row of zeros."""

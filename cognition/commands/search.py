@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from cognition.documents import document_of_entry
-from cognition.embedding import Embedder, LatentNgrams
+from cognition.embedding import Embedder, LatentNgrams, NoVectors
 from cognition.library import Library, LibraryError, load_library
 from cognition.memory import Memory, Remembered
 from cognition.reader import Reader
 from cognition.records import Entry, Insight
-from cognition.registered import EMBEDDERS, NotRegistered, registered
+from cognition.registered import EMBEDDERS, NotRegistered, Wish, registered
 from cognition.retrieval import Hit, Index
 
 HELP = "find what is known about a shortcoming: entries of the library, and insights of runs"
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
         embedder = _embedder(library, options)
         entries = _entries(library, embedder, options)
         insights = _insights(embedder, options)
-    except (LibraryError, NotRegistered, ValueError, OSError) as error:
+    except (LibraryError, NotRegistered, NoVectors, ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return _USAGE
     if options.format == "json":
@@ -70,7 +70,7 @@ def _embedder(library: Library, options: argparse.Namespace) -> Embedder:
     if options.embedder is None:
         documents = [document_of_entry(entry, library.papers[entry.paper_id]) for entry in library.entries.values()]
         return LatentNgrams([list(document.parts.values()) for document in documents])
-    made: Embedder = registered(EMBEDDERS)(options.embedder, options.budget_usd)
+    made: Embedder = registered(EMBEDDERS)(Wish(model=options.embedder, budget_usd=options.budget_usd))
     return made
 
 

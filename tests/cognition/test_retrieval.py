@@ -169,16 +169,16 @@ def test_all_wordings_of_a_document_count() -> None:
 
 def test_a_latent_embedder_learns_which_words_mean_the_same() -> None:
     documents = [
-        ["the state forgets early tokens", "what stood at the beginning evaporates", "old content evaporates, forgets"],
+        ["the ledger withers", "what stood there first crumbles", "old content crumbles, withers"],
         ["gates collapse to one path", "a router starves its experts", "routers collapse, gates starve"],
         ["a step is slow", "throughput is poor", "poor throughput since a step is slow"],
     ]
     embedder = LatentNgrams(documents)
-    forgets, evaporates, starves, nothing = embedder.embed(["forgets", "evaporates", "starves", ""])
-    assert forgets @ evaporates > 0.9 > 0.3 > abs(float(forgets @ starves))
+    withers, crumbles, starves, nothing = embedder.embed(["withers", "crumbles", "starves", ""])
+    assert withers @ crumbles > 0.9 > 0.3 > abs(float(withers @ starves))
     assert not nothing.any()
     assert embedder.embed([]).shape == (0, 3)
-    plain = HashedNgrams().embed(["forgets", "evaporates"])
+    plain = HashedNgrams().embed(["withers", "crumbles"])
     assert plain[0] @ plain[1] < 0.2
     assert embedder.name != LatentNgrams(documents[:2]).name
     assert embedder.name == LatentNgrams(documents).name
