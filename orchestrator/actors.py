@@ -21,6 +21,7 @@ from agents.inbox import InboxProposer
 from agents.judge import Judge
 from agents.ledger import Cost, Limits, Refusal, Reservation
 from agents.llm.client import BudgetExhausted, Client, NobodyToAsk
+from agents.llm.embedding import LlmEmbedder
 from agents.llm.prices import prices_of
 from agents.llm.settings import LlmSettings, Price
 from agents.llm.transcript import TranscriptLine
@@ -31,6 +32,7 @@ from agents.protocols import Proposer
 from agents.purse import Purse, PurseState, Ticket
 from agents.researcher import Researcher, default_proposers
 from agents.telling import one_line
+from cognition.embedding import Vectors
 from cognition.records import (
     Candidate,
     FailureKind,
@@ -163,6 +165,31 @@ class EngineerActor:
         self, candidate: Candidate, stage: str, seeds: tuple[int, ...], pace: Pace | None
     ) -> tuple[Trial, ...]:
         return await self._engineer.train(candidate, stage, seeds, pace)
+
+
+class LibrarianActor:
+    """Hosts `agents.llm.embedding.LlmEmbedder`."""
+
+    def __init__(self, ledger: str, settings: Settings) -> None:
+        _give_way()
+        purse = RayPurse(ledger=ray.get_actor(ledger))
+        purse.ledger.orphan.remote("librarian")
+        model = settings.llm.embedding.as_model
+        assert model is not None, "started only where a model embeds"
+        self._embedder = LlmEmbedder(
+            settings.llm.embedding,
+            prices_of(settings.llm)[model.model],
+            purse,
+            LiteLlmLine(),
+            retries=settings.llm.retries,
+            owner="librarian",
+        )
+
+    async def name(self) -> str:
+        return await self._embedder.name()
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        return await self._embedder.embed(texts)
 
 
 class JudgeActor:

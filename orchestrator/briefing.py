@@ -69,7 +69,7 @@ def context_of(
     """What a result is compared with, the noise of the founders over their seeds, and what is known of its changes."""
     parents = [population.member(parent_id) for parent_id in candidate.parent_ids]
     siblings = [
-        _on_seeds(member, stage)
+        on_seeds(member, stage)
         for member in population.finished(horizon)
         if candidate.parent_ids and candidate.parent_ids[:1] == member.candidate.parent_ids[:1]
     ]
@@ -79,7 +79,7 @@ def context_of(
         scale=scale,
         earlier=tuple(population.insights_on(subjects, horizon)),
         noise=noise_of(population, stage, num_founders),
-        parents=tuple(_on_seeds(parent, stage) for parent in parents if parent is not None),
+        parents=tuple(on_seeds(parent, stage) for parent in parents if parent is not None),
         siblings=tuple(siblings),
         baseline=None if candidate.number == 0 else reference_of(population, stage),
     )
@@ -98,7 +98,7 @@ def noise_of(population: Population, stage: Stage, num_founders: int) -> Noise |
     return Noise(sigma=spread.std, dof=spread.dof) if spread and spread.std > 0 else None
 
 
-def _on_seeds(member: Member, stage: Stage) -> Member:
+def on_seeds(member: Member, stage: Stage) -> Member:
     """The member with the trials that are paired with a candidate's: the stage's seeds, not the noise seeds."""
     return dataclasses.replace(
         member, trials=tuple(t for t in member.trials if t.stage == stage.name and t.seed in stage.seeds)

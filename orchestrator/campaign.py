@@ -24,6 +24,7 @@ from orchestrator.cluster import Cluster, check_address, connect, disconnect
 from orchestrator.cognition_base import CognitionBase
 from orchestrator.cognition_settings import carried_from, library_of
 from orchestrator.config import EXPLORE, VERIFY, Settings, compose, plain, settings_from
+from orchestrator.embedding import RemoteSource
 from orchestrator.errors import UsageError
 from orchestrator.facts import facts_of, in_words
 from orchestrator.flow import Flow
@@ -120,10 +121,10 @@ class Campaign:
             state = PurseState(
                 spent=self.population.spent(),
                 rewards=tuple(self.population.rewards),
-                paid=tuple(self.rows.answered_calls(self._closed())) if self.settings.llm.models else (),
+                paid=tuple(self.rows.answered_calls(self._closed())) if self.settings.llm.every_model else (),
             )
             self._crew = Crew(self.settings, self.cluster, state, self._recording, self.folder.path, self.proposers)
-            self._books = Books(self._crew.ledger, self.rows, kept=bool(self.settings.llm.models))
+            self._books = Books(self._crew.ledger, self.rows, kept=bool(self.settings.llm.every_model))
             try:
                 return await self._drive()
             finally:
@@ -149,8 +150,9 @@ class Campaign:
             self._carried,
             self.rows,
             deterministic=self.settings.deterministic,
+            source=RemoteSource(self._crew.librarian) if self.settings.llm.embedding.model else None,
         )
-        base.start(searched=any(arm_named(arm).reads for arm in self.settings.arms.drawn))
+        await base.start(searched=any(arm_named(arm).reads for arm in self.settings.arms.drawn))
         steps = Steps(self.settings, self.rows, self.flow, self._crew, self._books, base, self.started_at)
         main = asyncio.ensure_future(research(steps))
         watch = asyncio.ensure_future(self._watch(main))

@@ -12,18 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from agents.brief import Brief, Knowledge, Member
-from agents.telling import entry_text
+from agents.telling import entry_text, one_line
 from agents.weakness import query_of, weakness_of_evidence
 from cognition.documents import ENTRY, INSIGHT, document_of_entry
-from cognition.embedding import Embedder, HashedNgrams, LatentNgrams, Vectors
+from cognition.embedding import Embedder, HashedNgrams, LatentNgrams, NoVectors, Vectors
 from cognition.library import Library
 from cognition.memory import Memory, Remembered
 from cognition.records import Candidate, Insight, Origin, Retrieval, Vector
 from cognition.retrieval import Index, RetrievalSettings
 from orchestrator.arms import Arm
 from orchestrator.cognition_settings import CognitionSettings
+from orchestrator.embedding import Prepared, Source
 from orchestrator.population import Population
-from orchestrator.rows import Rows
+from orchestrator.rows import Rows, event
 
 PAPER = "paper"
 
@@ -42,12 +43,13 @@ class CognitionBase:
         rows: Rows,
         *,
         deterministic: bool,
-        embedder: Embedder | None = None,
+        source: Source | None = None,
     ) -> None:
+        """`source`: where vectors come from, where a model makes them; None: the local embedder."""
         self._settings, self._library, self._carried, self._rows = settings, library, tuple(carried), rows
         self._deterministic = deterministic
-        self._embedder: Embedder = embedder or HashedNgrams()
-        self._given = embedder is not None
+        self._source = source
+        self._embedder: Embedder = HashedNgrams()
         self._ranking = RetrievalSettings(diversity=settings.diversity)
         self._entries = Index(self._embedder, self._ranking)
         self._memory = Memory(self._embedder, self._ranking)
@@ -59,7 +61,7 @@ class CognitionBase:
     def population(self) -> Population:
         return self._rows.population
 
-    def start(self, *, searched: bool) -> None:
+    async def start(self, *, searched: bool) -> None:
         """Write what the store does not hold yet; index the library where some arm will search it."""
         papers, entries = self.population.papers, self.population.entries
         runs = {insight.from_run for insight in self.population.insights}
@@ -68,21 +70,19 @@ class CognitionBase:
             *(entry for key, entry in self._library.entries.items() if key not in entries),
             *(insight for insight in self._carried if insight.from_run not in runs),
         )
-        if searched and entries:
-            # What the campaign started with counts: a file that was edited since then belongs to another campaign.
-            documents = [document_of_entry(entry, papers[entry.paper_id]) for entry in entries.values()]
-            if not self._given:
-                self._embedder = LatentNgrams([list(document.parts.values()) for document in documents])
-                self._entries = Index(self._embedder, self._ranking)
-                self._memory = Memory(self._embedder, self._ranking)
-            stored = self._rows.vectors(self._embedder.name)
-            self._hold([vector for vector in stored if vector.item == INSIGHT])
-            self._rows.record(*self._entries.add(documents, stored))
+        if searched:
+            await self._open_indexes()
 
-    def tell(self, brief: Brief, arm: Arm, reference: Member | None) -> Brief:
-        """The brief with what bears on the weakness of its parents, as far as the arm may know it."""
+    async def tell(self, brief: Brief, arm: Arm, parents: Sequence[Member], reference: Member | None) -> Brief:
+        """The brief with what bears on the weakness of its parents, as far as the arm may know it.
+
+        `parents`: with the trials that are paired with the reference's.
+        """
         known = brief.insights if arm.analysis else ()
-        weakness = _weakness_of(brief, reference, known)
+        weakness = _weakness_of(brief, parents, reference, known)
+        designs = (f"{parent.candidate.name} {' '.join(parent.candidate.changes)}" for parent in brief.parents[:2])
+        question = " ".join((weakness, *designs))
+        await self._prepare((weakness, question), known)
         found = _Found(brief=brief, query=weakness, now=time.time())
         knowledge: list[Knowledge] = []
         if arm.knowledge and self._settings.num_entries and len(self._entries):
@@ -92,7 +92,7 @@ class CognitionBase:
                 title = f"{paper.title} ({paper.year})"
                 knowledge.append(Knowledge(key=entry.entry_id, title=title, text=entry_text(entry)))
                 found.add(ENTRY, entry.entry_id, hit.score, entry.paper_id)
-        insights = self._insights(brief, weakness, known) if known and self._settings.num_insights else []
+        insights = self._insights(brief, question, known) if known and self._settings.num_insights else []
         for remembered in insights:
             found.add(INSIGHT, remembered.insight.insight_id, remembered.score)
         self._told[brief.number, brief.attempt] = tuple(found.rows)
@@ -114,12 +114,13 @@ class CognitionBase:
                 )
             )
 
-    def trace(self, candidate: Candidate) -> None:
+    async def trace(self, candidate: Candidate) -> None:
         """Write down where the elements of a design come from: as declared, and as matching finds it."""
         declared = {item.element: item for item in candidate.declared}
         elements = list(dict.fromkeys((*candidate.changes, *declared)))
         if not elements or candidate.candidate_id in self.population.traced:
             return
+        await self._prepare(elements, self.population.insights[self._num_remembered :])
         self._remember()
         rows = []
         for element, vector in zip(elements, self._embedder.embed(elements), strict=True):
@@ -139,18 +140,54 @@ class CognitionBase:
             )
         self._rows.record(*rows)
 
-    def _insights(self, brief: Brief, weakness: str, known: Sequence[Insight]) -> list[Remembered]:
-        """Those on the first parent, then those that say most about the weakness and are the surest."""
-        memory = self._memory_of(known)
-        query = " ".join(
-            (weakness, *(f"{m.candidate.name} {' '.join(m.candidate.changes)}" for m in brief.parents[:2]))
-        )
-        found = memory.search(query, self._settings.num_insights, brief.slot)
+    def _insights(self, brief: Brief, question: str, known: Sequence[Insight]) -> list[Remembered]:
+        """Those on the first parent, then those that say most about the question and are the surest."""
+        found = self._memory_of(known).search(question, self._settings.num_insights, brief.slot)
         parent_id = brief.parents[0].candidate.candidate_id if brief.parents else ""
         ids = {remembered.insight.insight_id for remembered in found}
         own = [i for i in known if i.candidate_id == parent_id and i.insight_id not in ids][-_OWN:]
         first = [Remembered(insight=insight, score=0.0) for insight in own]
         return [*first, *found][: self._settings.num_insights]
+
+    async def _open_indexes(self) -> None:
+        """Index the entries that the campaign started with, and what was learned in earlier starts."""
+        # A file that was edited since then belongs to another campaign.
+        papers, entries = self.population.papers, self.population.entries
+        documents = [document_of_entry(entry, papers[entry.paper_id]) for entry in entries.values()]
+        stored: Sequence[Vector] = ()
+        if self._source is not None:
+            try:
+                embedder = Prepared(await self._source.name(), self._source.embed)
+                stored = self._rows.vectors(embedder.name)
+                made = {vector.item_id for vector in stored}
+                missing = [document for document in documents if document.item_id not in made]
+                await embedder.prepare([text for document in missing for text in document.parts.values()])
+                self._embedder = embedder
+            except NoVectors as error:
+                self._go_local(error)
+        if self._source is None and documents:
+            self._embedder = LatentNgrams([list(document.parts.values()) for document in documents])
+            stored = self._rows.vectors(self._embedder.name)
+        self._entries, self._memory = Index(self._embedder, self._ranking), Memory(self._embedder, self._ranking)
+        self._vectors, self._num_remembered = {}, 0
+        self._hold([vector for vector in stored if vector.item == INSIGHT])
+        self._rows.record(*self._entries.add(documents, stored))
+
+    async def _prepare(self, texts: Sequence[str], insights: Sequence[Insight]) -> None:
+        """Have the vectors of texts, and of insights that have none yet, at hand; on failure go on locally."""
+        if isinstance(self._embedder, Prepared):
+            new = [*insights, *self.population.insights[self._num_remembered :]]
+            claims = [insight.claim for insight in new if insight.insight_id not in self._vectors]
+            try:
+                await self._embedder.prepare([*texts, *claims])
+            except NoVectors as error:
+                self._go_local(error)
+                await self._open_indexes()
+
+    def _go_local(self, error: NoVectors) -> None:
+        self._source = None
+        detail = f"no vectors from the embedding model, the local embedder stands in: {one_line(str(error), 300)}"
+        self._rows.record(event("warning", subject="embedding", detail=detail))
 
     def _memory_of(self, known: Sequence[Insight]) -> Memory:
         if not self._deterministic:
@@ -214,10 +251,10 @@ class _Found:
         )
 
 
-def _weakness_of(brief: Brief, reference: Member | None, known: Sequence[Insight]) -> str:
+def _weakness_of(brief: Brief, parents: Sequence[Member], reference: Member | None, known: Sequence[Insight]) -> str:
     """Of what is to be changed: the broken candidate, or the parents."""
     if brief.mode == "repair" and brief.broken is not None:
         failure = weakness_of_evidence(brief.broken.evidence)
         if failure is not None:
             return failure.text
-    return query_of(brief.parents, reference, known)
+    return query_of(parents, reference, known)

@@ -91,6 +91,10 @@ class Crew:
         return self._host("analyst", actors.AnalystActor, self._name("ledger"), self._settings, self._recording)
 
     @cached_property
+    def librarian(self) -> Any:
+        return self._host("librarian", actors.LibrarianActor, self._name("ledger"), self._settings)
+
+    @cached_property
     def tracker(self) -> Tracker:
         return Tracker.start(self._settings.tracking, self._folder)
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from agents.llm.found import missing_key
-from agents.llm.settings import LlmSettings, ModelSettings, Price
+from agents.llm.settings import EmbeddingSettings, LlmSettings, ModelSettings, Price
 from cognition.reader import Reader
 from cognition.records import LlmCall
 from orchestrator.errors import UsageError
@@ -46,7 +46,12 @@ def recorded(settings: LlmSettings) -> LlmSettings:
     }
     model = ModelSettings(model=RECORDED, price=Price(input=0.0, output=0.0, cached=0.0), concurrency=64)
     return dataclasses.replace(
-        old, name="transcript", models={RECORDED: model}, roles=roles, transcript=settings.transcript
+        old,
+        name="transcript",
+        models={RECORDED: model},
+        roles=roles,
+        embedding=EmbeddingSettings(),  # a replay asks nobody: the local embedder stands in
+        transcript=settings.transcript,
     )
 
 

@@ -20,7 +20,7 @@ from models.scale import Stage
 from models.trial import ExamJob
 from orchestrator.arms import arm_named
 from orchestrator.books import Books
-from orchestrator.briefing import brief_of, context_of, noise_of, reference_of
+from orchestrator.briefing import brief_of, context_of, noise_of, on_seeds, reference_of
 from orchestrator.cognition_base import CognitionBase
 from orchestrator.config import EXPLORE, VERIFY, Settings
 from orchestrator.crew import INBOX, Crew, answer
@@ -75,7 +75,7 @@ class Steps:
     async def close(self, number: int) -> None:
         """Nothing more happens to this number."""
         self.flow.close(number)
-        if self.settings.llm.models:
+        if self.settings.llm.every_model:
             await self._crew.ledger.forget.remote(number)
 
     def last_attempt(self, number: int) -> tuple[Candidate | None, Report | None]:
@@ -114,7 +114,7 @@ class Steps:
             await self._books.caught_up()
         candidate = self._rows.admit(candidate)
         if arm_named(candidate.arm).reads:
-            self._base.trace(candidate)
+            await self._base.trace(candidate)
         return candidate
 
     async def unwritten(self, number: int, candidate: Candidate | None, nothing: NoProposal) -> Report:
@@ -284,7 +284,9 @@ class Steps:
         if not arm.reads:
             return brief
         await self.flow.founder()
-        return self._base.tell(brief, arm, reference_of(self.population, self._stage(EXPLORE)))
+        stage = self._stage(EXPLORE)
+        parents = [on_seeds(parent, stage) for parent in brief.parents]
+        return await self._base.tell(brief, arm, parents, reference_of(self.population, stage))
 
     def _shown(self, brief: Brief) -> None:
         """What of it stood in the question that was asked."""

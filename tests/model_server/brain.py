@@ -16,6 +16,7 @@ from tests.cognition.documents import values
 from tests.model_server.server import Asked
 
 _ROLE = re.compile(r"^# Role: (\w+)", flags=re.M)
+_ENTRY, _INSIGHT = re.compile(r"\[([a-z0-9_]+/[a-z0-9_]+)\]"), re.compile(r"\[([0-9a-f]{16})\]")
 LEAK = "        x = x + x.flip(1)\n"
 _FORWARD = "        return self.mix(x, None)\n"
 _RETURN = re.compile(r"^(\s+)return (self\.\w+\(.*\))$", flags=re.M)
@@ -57,6 +58,14 @@ def paper(asked: Asked) -> str:
     return json.dumps(values(title=(lines or ["Nothing"])[0].strip("# ")[:200] or "Nothing"))
 
 
+def _origin(asked: Asked) -> dict[str, str]:
+    """The first entry or insight that it was shown, as the source of its idea."""
+    entry, insight = _ENTRY.search(asked.user), _INSIGHT.search(asked.user)
+    if entry is not None:
+        return {"source": "paper", "id": entry.group(1)}
+    return {"source": "insight", "id": insight.group(1)} if insight is not None else {"source": "own", "id": ""}
+
+
 def proposal(asked: Asked) -> str:
     """A random design of the slot that the contract names; sometimes an edit of the source that was shown."""
     slot = "channel_mixer" if "class ChannelMixer" in asked.system else "token_mixer"
@@ -65,6 +74,7 @@ def proposal(asked: Asked) -> str:
         "name": f"scripted_{int(rng.integers(10**6))}",
         "changes": ["memory: another -> this"],
         "expectation": "a lower loss",
+        "origins": [{"element": "memory: another -> this", **_origin(asked)}],
     }
     front = f"The parent forgets; this design keeps more.\n\n```json\n{json.dumps(head)}\n```\n\n"
     if role_of(asked) == "engineer" and LEAK in asked.user:
