@@ -91,7 +91,7 @@ class Origin:
     declared_id: str = ""  # entry_id or insight_id; "" where it names nothing that is known
     matched: str = "own"  # "paper", "insight", or "own": nothing known is near
     matched_id: str = ""
-    similarity: float = 0.0  # cosine of the nearest, also where that is too far to be a match
+    similarity: float = 0.0  # to the nearest, by words: also where that is too far to be a match
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,11 +60,6 @@ class Memory:
         hits = self._index.search(query, num, slot, vector=vector)
         return tuple(Remembered(insight=self._insights[hit.document.item_id], score=hit.score) for hit in hits)
 
-    def similar(self, vector: Vectors) -> tuple[Insight, float] | None:
-        """The insight nearest to a text's vector [D], with the cosine."""
-        found = self._index.similar(vector) if self._insights else None
-        return (self._insights[found[0].item_id], found[1]) if found else None
-
     def _placed(self, insight: Insight) -> Insight:
         """Take an insight's place among those of its subject."""
         if not insight.subject:

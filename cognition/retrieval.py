@@ -142,11 +142,6 @@ class Index:
         hits.sort(key=lambda hit: (-hit.score, hit.document.item_id))
         return tuple(self._diverse(hits[:_DEPTH], num))
 
-    def similar(self, vector: Vectors) -> tuple[Document, float] | None:
-        """The document nearest to a text's vector [D], with the cosine; None where nothing is like it."""
-        found = self._vectors.nearest_to(vector, 1, self._allowed(None))
-        return (self._documents[found[0].place], found[0].similarity) if found else None
-
     def _allowed(self, slot: str | None) -> NDArray[np.bool_] | None:
         """[N]: which places may be found; None: all."""
         live = np.array(self._live, dtype=np.bool_) if len(self._places) < len(self._documents) else None

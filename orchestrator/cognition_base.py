@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from agents.brief import Brief, Knowledge, Member
 from agents.telling import entry_text, one_line
 from agents.weakness import query_of, weakness_of_evidence
-from cognition.documents import ENTRY, INSIGHT, document_of_entry
-from cognition.embedding import Embedder, HashedNgrams, LatentNgrams, NoVectors, Vectors
+from cognition.documents import ENTRY, INSIGHT, document_of_entry, document_of_insight
+from cognition.embedding import Embedder, HashedNgrams, LatentNgrams, NoVectors
 from cognition.library import Library
+from cognition.matching import Match, match
 from cognition.memory import Memory, Remembered
 from cognition.records import Candidate, Insight, Origin, Retrieval, Vector
 from cognition.retrieval import Index, RetrievalSettings
@@ -28,7 +29,6 @@ from orchestrator.rows import Rows, event
 
 PAPER = "paper"
 
-MATCH = 0.35  # cosine from which on an element counts as taken from a text; see docs/cognition.md
 _OWN = 4  # insights on the first parent that a brief holds in any case
 
 
@@ -123,10 +123,10 @@ class CognitionBase:
         await self._prepare(elements, self.population.insights[self._num_remembered :])
         self._remember()
         rows = []
-        for element, vector in zip(elements, self._embedder.embed(elements), strict=True):
+        for element in elements:
             said = declared.get(element)
-            source, item_id, similarity = self._nearest(vector)
-            near = similarity >= MATCH
+            source, found = self._nearest(element, candidate.slot)
+            near = found is not None and found.near
             rows.append(
                 Origin(
                     candidate_id=candidate.candidate_id,
@@ -134,8 +134,8 @@ class CognitionBase:
                     declared=said.source if said else "",
                     declared_id=said.item_id if said else "",
                     matched=source if near else "own",
-                    matched_id=item_id if near else "",
-                    similarity=similarity,
+                    matched_id=found.document.item_id if found is not None and near else "",
+                    similarity=found.similarity if found is not None else 0.0,
                 )
             )
         self._rows.record(*rows)
@@ -214,13 +214,16 @@ class CognitionBase:
     def _held(self, insights: Sequence[Insight]) -> list[Vector]:
         return [self._vectors[insight.insight_id] for insight in insights if insight.insight_id in self._vectors]
 
-    def _nearest(self, vector: Vectors) -> tuple[str, str, float]:
-        """Source, id and cosine of the entry or insight that is nearest to an element."""
-        entry = self._entries.similar(vector) if len(self._entries) else None
-        insight = self._memory.similar(vector)
-        if insight is not None and (entry is None or insight[1] > entry[1]):
-            return INSIGHT, insight[0].insight_id, insight[1]
-        return (PAPER, entry[0].item_id, entry[1]) if entry is not None else ("own", "", 0.0)
+    def _nearest(self, element: str, slot: str) -> tuple[str, Match | None]:
+        """The entry or insight that is nearest to an element, and which of both it is."""
+        entries = self._entries.search(element, 1, slot) if len(self._entries) else ()
+        found = [
+            (PAPER, match(element, hit.document, self.population.entries[hit.document.item_id].implementation))
+            for hit in entries
+        ]
+        insights = self._memory.search(element, 1, slot)
+        found += [(INSIGHT, match(element, document_of_insight(known.insight, 1.0))) for known in insights]
+        return max(found, key=lambda pair: (pair[1].near, pair[1].similarity), default=("own", None))
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,0 +1,176 @@
+"""The cognition base over a real store: what it writes, what a brief is told, and what a dead embedder does to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agents.ledger import Limits
+from agents.llm.embedding import LlmEmbedder
+from agents.llm.settings import EmbeddingSettings, LlmSettings, Price, Retries
+from agents.llm.wire import LiteLlmLine
+from agents.purse import Purse
+from cognition.library import load_library
+from cognition.reader import Reader
+from cognition.records import Candidate, Declared, Insight, Origin, Retrieval, Vector
+from cognition.store import Store
+from orchestrator.arms import arm_named
+from orchestrator.cognition_base import CognitionBase
+from orchestrator.cognition_settings import CognitionSettings, carried_from, library_of
+from orchestrator.embedding import Source
+from orchestrator.errors import UsageError
+from orchestrator.rows import Rows
+from tests.agents.readers import OLD, brief
+from tests.cognition.test_insights import grown, insight
+from tests.cognition.test_library import write
+from tests.model_server.brain import answer
+from tests.model_server.server import ModelServer
+
+LIBRARY = load_library()
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Rows]:
+    folder.mkdir(exist_ok=True)
+    rows = Rows(folder, lambda record: None)
+    try:
+        yield rows
+    finally:
+        rows.close()
+
+
+def vectors_in(rows: Rows) -> list[Vector]:
+    return Reader(rows.folder).rows(Vector)
+
+
+def base_on(
+    rows: Rows, *, carried: tuple[Insight, ...] = (), source: Source | None = None, **settings: object
+) -> CognitionBase:
+    return CognitionBase(
+        CognitionSettings(**settings),  # type: ignore[arg-type]
+        LIBRARY,
+        carried,
+        rows,
+        deterministic=False,
+        source=source,
+    )
+
+
+async def test_the_library_is_in_the_store_once_and_vectors_come_back_from_it(tmp_path: Path) -> None:
+    with opened(tmp_path / "a") as rows:
+        await base_on(rows).start(searched=True)
+        assert (rows.population.papers, rows.population.entries) == (LIBRARY.papers, LIBRARY.entries)
+        made = vectors_in(rows)
+        assert {vector.item_id for vector in made} == set(LIBRARY.entries)
+    with opened(tmp_path / "a") as rows:  # a second row under a key would be refused
+        base = base_on(rows)
+        await base.start(searched=True)
+        assert len(vectors_in(rows)) == len(made)
+        told = await base.tell(brief(), arm_named("llm"), [OLD], OLD)
+        assert told.knowledge
+
+
+async def test_without_an_arm_that_reads_no_vector_is_made(tmp_path: Path) -> None:
+    with opened(tmp_path / "a") as rows:
+        await base_on(rows).start(searched=False)
+        assert rows.population.entries
+        assert vectors_in(rows) == []
+
+
+async def test_a_brief_holds_what_its_arm_may_know_and_the_rows_say_so(tmp_path: Path) -> None:
+    known = tuple(grown(-0.05, -0.04))
+    with opened(tmp_path / "a") as rows:
+        base = base_on(rows, num_entries=3, num_insights=2)
+        await base.start(searched=True)
+        rows.record(*known)
+        for number, (arm, papers, insights) in enumerate(
+            (("llm", 3, 1), ("llm_no_cognition", 0, 1), ("llm_no_analysis", 3, 0))
+        ):
+            asked = replace(brief(), number=number, arm=arm, insights=known)
+            told = await base.tell(asked, arm_named(arm), [OLD], OLD)
+            assert (len(told.knowledge), len(told.insights)) == (papers, insights)
+            assert told.weakness
+            base.shown(number, asked.attempt, [f"[{told.knowledge[0].key}]"] if told.knowledge else [])
+            base.shown(number, asked.attempt, [])  # said once
+        stored = Reader(rows.folder).rows(Retrieval)
+        assert [row.in_prompt for row in stored if row.arm == "llm" and row.item == "entry"] == [True, False, False]
+        assert {row.arm for row in stored if row.item == "insight"} == {"llm", "llm_no_cognition"}
+        assert all(row.paper_id == row.item_id.split("/")[0] for row in stored if row.item == "entry")
+
+
+async def test_insights_are_carried_over_once_and_only_what_stands(tmp_path: Path) -> None:
+    old = grown(-0.05, -0.04)
+    with Store.open(tmp_path / "old") as store:
+        store.append(*old)
+    carried = carried_from(CognitionSettings(from_runs=(str(tmp_path / "old"),)))
+    assert [(i.insight_id, i.from_run) for i in carried] == [(old[-1].insight_id, "old")]
+    for _ in range(2):
+        with opened(tmp_path / "new") as rows:
+            await base_on(rows, carried=carried).start(searched=True)
+            assert [i.from_run for i in rows.population.insights] == ["old"]
+    with Store.open(tmp_path / "third") as store:
+        store.append(*carried)
+    (again,) = carried_from(CognitionSettings(from_runs=(str(tmp_path / "third"),)))
+    assert again.from_run == "old", "where it was measured, not where it passed through"
+
+
+def test_runs_and_folders_that_are_not_there_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cognition\.from_runs: no run folder .*nowhere"):
+        carried_from(CognitionSettings(from_runs=(str(tmp_path / "nowhere"),)))
+    with pytest.raises(UsageError, match=r"cognition\.papers: no folder .*nowhere"):
+        library_of(CognitionSettings(papers=(str(tmp_path / "nowhere"),)))
+    with pytest.raises(ValueError, match=r"cognition\.num_entries is -1"):
+        CognitionSettings(num_entries=-1)
+    write(tmp_path, "ours", identifier="", title="Our own notes")
+    joined = library_of(CognitionSettings(papers=(str(tmp_path),), shipped=False))
+    assert set(joined.papers) == {"ours"}
+
+
+async def test_elements_are_traced_to_the_entry_that_says_the_same_and_else_are_the_authors_own(tmp_path: Path) -> None:
+    candidate = replace(
+        OLD.candidate,
+        changes=(
+            "output gate: none -> head-wise sigmoid after attention",
+            "colour of the fence: green -> blue",
+        ),
+        declared=(Declared(element="a third thing", source="own"),),
+    )
+    assert isinstance(candidate, Candidate)
+    with opened(tmp_path / "a") as rows:
+        base = base_on(rows)
+        await base.start(searched=True)
+        await base.trace(candidate)
+        await base.trace(candidate)
+        first, second, third = Reader(rows.folder).rows(Origin)
+    assert (first.matched, first.matched_id.split("/")[0]) == ("paper", "gated_attention")
+    assert (second.matched, second.matched_id) == ("own", "")
+    assert (third.element, third.declared) == ("a third thing", "own")
+
+
+async def test_a_model_embeds_and_when_it_cannot_the_local_embedder_stands_in(tmp_path: Path) -> None:
+    with ModelServer(answer) as server, opened(tmp_path / "a") as rows:
+        settings = EmbeddingSettings(model="openai/embedder", api_base=server.url, price=Price(input=0.0, output=0.0))
+        everything = LlmSettings(name="test", embedding=settings, retries=Retries(num=1, base_s=0.01))
+        purse = Purse(Limits(), everything, {"openai/embedder": Price(input=0.0, output=0.0)}, write_ahead=False)
+        line = LiteLlmLine()
+        source = LlmEmbedder(settings, Price(input=0.0, output=0.0), purse, line, retries=everything.retries)
+        base = base_on(rows, source=source)
+        await base.start(searched=True)
+        (name,) = {vector.embedder for vector in vectors_in(rows)}
+        assert name.startswith("openai/embedder/")
+        assert (await base.tell(brief(), arm_named("llm"), [OLD], OLD)).knowledge
+        rows.record(insight(3, -0.05))
+        server.faults = {"server_error": 1.0}
+        asked = replace(brief(), number=9, insights=tuple(rows.population.insights))
+        told = await base.tell(asked, arm_named("llm"), [replace(OLD, candidate=replace(OLD.candidate, name="x"))], OLD)
+        assert told.knowledge
+        assert told.insights
+        warnings = [e.detail for e in rows.population.events if e.kind == "warning"]
+        assert len(warnings) == 1
+        assert "the local embedder stands in" in warnings[0]
+        assert {vector.embedder for vector in vectors_in(rows)} - {name}
+        await line.hang_up()
