@@ -2,9 +2,9 @@
 
 `models.tracing` records the graph; here it is made canonical and sketched. Two graphs share what their sketches share.
 
-Not covered: constants and shapes, which are dropped on purpose, and the same computation by other operators (a loop
-against a cumulative sum): that is what the behaviour's fingerprint is for. Code that reads the shape of its input and
-branches shows the branch that it takes at this length.
+Not covered: shapes, which are dropped on purpose, and the same computation by other operators (a loop against a
+cumulative sum): that is what the behaviour's fingerprint is for. Code that reads the shape of its input and branches
+shows the branch that it takes at this length.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def layout_of(shapes: Iterable[Sequence[int]]) -> str:
 def sketch_of(traced: Trace) -> tuple[float, ...]:
     """Labels of all nodes at 0 to 3 hops (Weisfeiler and Lehman 1968), counted and hashed into 128 places.
 
-    A label is the operator and what stands around it; counts enter by their logarithm, so that a loop that runs twice
-    as often is not another design.
+    A label is the operator and what stands around it; numbers that the pass computes with are labels of their own.
+    Counts enter by their logarithm, so that a loop that runs twice as often is not another design.
     """
     nodes = _reachable(traced)
     consumers = _consumers(nodes)
@@ -59,6 +59,7 @@ def sketch_of(traced: Trace) -> tuple[float, ...]:
         counts.update(f"{hop}:{label}" for label in labels.values())
         labels = {place: _label(place, nodes, labels, consumers) for place in nodes}
     sketch = [0.0] * NUM_SKETCH
+    counts.update({f"number {size}": count for size, count in traced.constants.items()})
     for label, count in counts.items():
         sketch[int.from_bytes(hashlib.blake2b(label.encode(), digest_size=4).digest(), "big") % NUM_SKETCH] += (
             math.log1p(count)

@@ -1,7 +1,8 @@
 """Records the operator graph of one pass of a mixer, in a form that does not depend on how it was written.
 
 Operators are seen below autograd (TorchDispatchMode), so functions of any kind, in-place work, loops and methods leave
-the same trace. What is made canonical: views, casts and scaling by a number are transparent; constants are one leaf;
+the same trace. What is made canonical: views, casts and scaling by a number are transparent (the numbers are counted
+apart); constant tensors are one leaf;
 `silu(x)` is `x * sigmoid(x)`, a mean is a sum, a biased map is a map and a sum; one wide projection that is cut apart
 counts as the projections that it is cut into. An operator of `kernels.dispatch`, or of fla's stand-in, is one node.
 
@@ -12,7 +13,9 @@ Shapes: B batch, T time, D model width.
 
 from __future__ import annotations
 
+import math
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
@@ -49,6 +52,13 @@ _BY_CHANNEL = {
 }
 
 
+_COMPUTING = {
+    **{"mul": "factor", "div": "factor", "add": "term", "sub": "term", "rsub": "term", "pow": "power"},
+    **{"clamp": "bound", "clamp_min": "bound", "clamp_max": "bound", "masked_fill": "filling"},
+}
+_EPSILON = 1e-4
+
+
 class TraceTooLarge(Exception):
     """More operators than anybody compares."""
 
@@ -68,6 +78,7 @@ class Trace:
 
     nodes: Sequence[Node]
     output: int
+    constants: Mapping[str, int]  # kind and size of the numbers that the pass computes with -> how often
 
 
 def trace(mixer: nn.Module, hidden_size: int) -> Trace:
@@ -80,7 +91,7 @@ def trace(mixer: nn.Module, hidden_size: int) -> Trace:
             out: Any = mixer(x_BTD)
     output = recorder.value(out)
     recorder.forget()
-    return Trace(nodes=recorder.nodes, output=output)
+    return Trace(nodes=recorder.nodes, output=output, constants=recorder.constants)
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -95,6 +106,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._weights: dict[int, int] = {}  # storage -> parameter
         self._folded: dict[int, int] = {}  # frame of an operator of ours -> node
         self._cut: dict[tuple[int, Any], int] = {}
+        self.constants: Counter[str] = Counter()
         self._now = 0
         for parameter in mixer.parameters():
             self._weights[_storage(parameter)] = self._add("parameter", (), "weights")
@@ -156,7 +168,16 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 node = 0
             else:
                 node = self._canonical(name, inputs, args)
+                self.constants.update([*_numbers(name, args), *self._tables(args)])
             self._set(tensor, node, written=mutates)
+
+    def _tables(self, given: Any) -> Sequence[str]:
+        """The size of every constant tensor that takes part: rotations, masks, rates that a buffer holds."""
+        tensors = [item for item in tree_leaves(given) if isinstance(item, Tensor)]
+        constant = [tensor for tensor in tensors if self.nodes[self.value(tensor)].kind == "constant"]
+        real = [tensor.abs() if tensor.is_complex() else tensor for tensor in constant if tensor.numel()]
+        sizes = [float(tensor.double().square().mean().sqrt()) for tensor in real]
+        return [size for value in sizes if (size := _size("table", value))]
 
     def _canonical(self, name: str, inputs: list[int], args: Sequence[Any]) -> int:
         """The node of an operator, as one or more of those that all spellings share."""
@@ -243,8 +264,33 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             name, given = _call(frame)
             inputs = [self.value(tensor) for tensor in tree_leaves(given) if isinstance(tensor, Tensor)]
             plain = all(self.nodes[place].kind == "constant" for place in inputs)
+            numbers = [value for value in given.values() if isinstance(value, float)]
+            self.constants.update([size for value in numbers if (size := _size("option", value))])
+            self.constants.update(self._tables(given))
             self._folded[id(frame)] = 0 if plain else self._add(name, inputs)
         return self._folded[id(frame)]
+
+
+def _numbers(name: str, args: Sequence[Any]) -> Sequence[str]:
+    """The numbers that an operator takes beside its tensors, those left out that do nothing or next to nothing."""
+    kind = _COMPUTING.get(name)
+    if kind is None or (name == "pow" and args[1] in (2, 0.5)):
+        return ()
+    numbers = [float(value) for value in args if isinstance(value, int | float) and not isinstance(value, bool)]
+    if name == "div":
+        numbers = [1 / value for value in numbers if value]
+    return [size for value in numbers if (size := _size(kind, value))]
+
+
+def _size(kind: str, value: float) -> str:
+    """Kind and size in three digits; "" for a factor of one, for what keeps a division from zero, and for no number.
+
+    Signs are left out: they move between a number and the operator that takes it.
+    """
+    size = abs(value)
+    if not math.isfinite(size) or (kind == "factor" and size == 1) or size < _EPSILON:
+        return ""
+    return f"{kind} {size:.3g}"
 
 
 def _storage(tensor: Tensor) -> int:
@@ -263,7 +309,7 @@ def _folded_frame(frame: FrameType | None) -> FrameType | None:
 
 
 def _call(frame: FrameType) -> tuple[str, Mapping[str, Any]]:
-    """The operator's name with the options that are texts or flags, and its tensors by argument."""
+    """The operator's name with the options that are texts or flags, and its tensors and numbers by argument."""
     code, local = frame.f_code, frame.f_locals
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     given: dict[str, Any] = {name: local[name] for name in names if name in local}
@@ -272,5 +318,5 @@ def _call(frame: FrameType) -> tuple[str, Mapping[str, Any]]:
         name = getattr(given.pop("operator", None), "__name__", name)
         given |= {"inputs": local.get("inputs"), **local.get("options", {})}
     options = [f"{key}={value}" for key, value in sorted(given.items()) if isinstance(value, str | bool) and value]
-    tensors = {key: value for key, value in given.items() if not isinstance(value, str | bool | int | float)}
-    return name + (f"[{','.join(options)}]" if options else ""), tensors
+    rest = {key: value for key, value in given.items() if not isinstance(value, str | bool | int)}
+    return name + (f"[{','.join(options)}]" if options else ""), rest
