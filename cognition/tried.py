@@ -89,6 +89,12 @@ class Tried:
                         vector, record.candidate_id, record.number, record.attempt, _totals(record)
                     )
 
+    @property
+    def num_bytes(self) -> int:
+        """What the buffers hold, room for growth included."""
+        kinds = (*self._behaviours.values(), *self._structures.values(), self._motivations)
+        return sum(rows.num_bytes for rows in kinds if rows is not None)
+
     def by_motivation(self, candidate: Candidate, horizon: int | None = None) -> Neighbour | None:
         """The nearest idea of another number; None where the candidate states none, or mends what is known.
 
@@ -180,6 +186,11 @@ class _Rows:
         self._totals[place] = totals.num_parameters, totals.flops, totals.state
         self._ids.append(candidate_id)
         self._num += 1
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the buffers; the ids are not counted."""
+        return sum(kept.nbytes for kept in (self._vectors, self._sizes, self._whose, self._layouts, self._totals))
 
     @property
     def numbers(self) -> NDArray[np.int32]:
