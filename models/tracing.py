@@ -188,7 +188,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if name in _SCALING and number:
             return inputs[0] if isinstance(args[0], Tensor) else add("reciprocal", inputs)
         if name in _SHIFTING and number:
-            return add("shift", inputs)
+            return inputs[0] if args[1] == 0 else add("shift", inputs)
         if name == "pow":
             if not isinstance(args[0], Tensor):
                 return add("exp", inputs)

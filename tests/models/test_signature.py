@@ -80,7 +80,7 @@ SAME = {
     "a constant divided by": swapped(("* 0.5", "/ 2")),
     "a smaller epsilon": swapped(("F.normalize(q, dim=-1)", "F.normalize(q, dim=-1, eps=1e-6)")),
     "a cast and a factor of one": swapped(
-        ("return self.o(", "return 1.0 * self.o(1.0 * "), ("v = (y.view", "v = (y.float().view")
+        ("return self.o(", "return 1.0 * self.o(0.0 + 1.0 * "), ("v = (y.view", "v = (y.float().view")
     ),
     "commuted": swapped(("-F.softplus(self.a(x)) * 0.5", "0.5 * -F.softplus(self.a(x))")),
     "norm by hand": swapped(
