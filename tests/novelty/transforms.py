@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 
 ENTRIES = ("TokenMixer", "ChannelMixer")
-_CONTRACT = {"forward", "step", "state_bytes", *ENTRIES}
+_CONTRACT = {"forward", "step", "state_bytes", *ENTRIES, "backward", "setup_context", "jvp", "vjp"}
 
 Transform = Callable[[str, random.Random], str]
 
