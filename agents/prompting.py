@@ -63,6 +63,7 @@ def prompt_of(
     fixed: Mapping[str, str] | None = None,
     values: Mapping[str, str] | None = None,
     max_tokens: int,
+    system: str = "system",
 ) -> Prompt:
     """The prompt of a role's task.
 
@@ -71,11 +72,12 @@ def prompt_of(
         fixed: what the system file is filled with.
         values: what the task file is filled with, beside `sections`.
         max_tokens: about so many at most, system text included.
+        system: the system file, where the role has another one for the task.
 
     Raises:
         ValueError: what may not be trimmed is longer than that; it names the setting to raise.
     """
-    system_file, task_file = prompt_file(f"{role}_system"), prompt_file(f"{role}_{task}")
+    system_file, task_file = prompt_file(f"{role}_{system}"), prompt_file(f"{role}_{task}")
     system = Template(system_file.body).substitute(fixed or {}).strip()
     empty = Template(task_file.body).substitute({**(values or {}), "sections": ""})
     room = max_tokens * CHARACTERS_PER_TOKEN - len(system) - len(empty)

@@ -50,7 +50,7 @@ class LlmCall:
 
     call_id: str
     role: str  # "researcher", "engineer", "judge", "analyst", "summary", "embedder"
-    purpose: str  # "propose", "repair", "assess", "calibrate", "explain", "synthesise", "summarise", "embed"
+    purpose: str  # "propose", "repair", "novelty", "assess", "calibrate", "explain", "synthesise", "summarise", "embed"
     number: int  # the candidate's number, or the round
     attempt: int = 0
     sample: int = 0  # where the same question is asked several times

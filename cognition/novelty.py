@@ -1,33 +1,117 @@
-"""Has this been proposed before? By source (the candidate's id) and by behaviour (its fingerprint).
+"""Has this been proposed before? By source, by motivation, by behaviour and by structure, in order of cost.
 
-A fingerprint is what a mixer answers to fixed inputs under fixed weights, so two candidates that compute the same
-function have the same one up to rounding, however differently they are written.
+* Source: the candidate's id is its text, comments and layout aside.
+* Motivation: the cosine of two texts, where somebody wrote them.
+* Behaviour: a fingerprint is what a mixer answers to fixed inputs under weights set by their shapes, so two candidates
+  that compute the same function have the same one up to rounding, however differently they are written.
+* Structure: the operators of a traced pass. It decides where behaviours cannot be compared, since weights of other
+  shapes get other values: one wide projection in place of three.
 
-Not covered: functions that differ only in how their weights are initialised or laid out have different fingerprints.
+`decide` is a pure function of the nearest neighbours and the thresholds; `cognition.tried` finds the neighbours.
+
+Not covered: functions that differ only in how their weights are initialised are different designs. Structure knows
+constants by kind and size, not by place: a design whose weights are laid out otherwise and in which two constants
+exchange places is taken for the same.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
 from cognition.records import Candidate
+from cognition.tried import Found as Found
+from cognition.tried import Neighbour as Neighbour
+from cognition.tried import Tried as Tried
 
 SAME_BEHAVIOUR = 1e-3
 """Relative distance below which two behaviours count as the same. Float32 recurrences of the same function in another
 order of summation differ by about 1e-6 to 1e-5; a changed gate, decay or normalisation moves outputs by 1e-2 and more.
 The geometric middle leaves both a factor of ten or more."""
 
+SOURCE, BEHAVIOUR, STRUCTURE, MOTIVATION, OPINION = "source", "behaviour", "structure", "motivation", "opinion"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Neighbour:
-    """The nearest earlier candidate by behaviour."""
+class NoveltySettings:
+    """From where on something is the same. 0 switches a distance off, 1 a similarity (docs/novelty.md).
 
-    candidate_id: str
-    distance: float  # |a - b| / max(|a|, |b|): 0 the same, 2 opposite
+    Raises ValueError for a threshold outside 0 to 1, or a doubtful band that begins behind its end.
+    """
+
+    same_behaviour: float = SAME_BEHAVIOUR  # relative distance below which two behaviours are one
+    same_structure: float = 0.02  # distance below which two graphs are one, where behaviours cannot be compared
+    doubtful_structure: float = 0.15
+    same_motivation: float = 0.95  # similarity at which two written motivations are one idea
+    doubtful_motivation: float = 0.75
+    ask_model: bool = False  # let the judge's model decide what is doubtful; otherwise it passes
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name != "ask_model" and not (math.isfinite(value) and 0 <= value <= 1):
+                raise ValueError(f"novelty.{item.name} is {value}: use a number from 0 to 1")
+        if self.doubtful_structure < self.same_structure:
+            raise ValueError(
+                f"novelty.doubtful_structure is {self.doubtful_structure}, below same_structure "
+                f"({self.same_structure}): doubt begins behind sameness, make it larger"
+            )
+        if self.doubtful_motivation > self.same_motivation:
+            raise ValueError(
+                f"novelty.doubtful_motivation is {self.doubtful_motivation}, above same_motivation "
+                f"({self.same_motivation}): doubt ends where sameness begins, make it smaller"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What the measures say of a candidate, and by whom they say it."""
+
+    measure: str = ""  # what decided; "" where the candidate is new
+    neighbour: Neighbour | None = None
+    doubtful: bool = False  # near, and not near enough: somebody who reads may decide
+
+    @property
+    def duplicate(self) -> bool:
+        return bool(self.measure) and not self.doubtful
+
+    @property
+    def nearness(self) -> str:
+        """How near, and by which measure, in a few words."""
+        assert self.neighbour is not None
+        distance = self.neighbour.distance
+        return {
+            BEHAVIOUR: f"relative distance {distance:.1e}",
+            STRUCTURE: f"structural distance {distance:.2f}",
+            MOTIVATION: f"similarity {1 - distance:.2f}",
+        }[self.measure]
+
+
+def decide(found: Found, settings: NoveltySettings) -> Decision:
+    """Whether the nearest neighbours make a candidate a duplicate, doubtful, or new.
+
+    * The same behaviour is a duplicate.
+    * The same operators with the same totals, under another layout of the weights, are one; under the same layout the
+      behaviours were compared, and a constant with an effect is another design.
+    * The same written motivation is one.
+    * What comes close by motivation or by structure is doubtful.
+    """
+    behaviour, relaid, motivation = found.behaviour, found.relaid, found.motivation
+    if behaviour is not None and behaviour.distance < settings.same_behaviour:
+        return Decision(measure=BEHAVIOUR, neighbour=behaviour)
+    if relaid is not None and relaid.distance < settings.same_structure:
+        return Decision(measure=STRUCTURE, neighbour=relaid)
+    if motivation is not None and 1 - motivation.distance >= settings.same_motivation < 1:
+        return Decision(measure=MOTIVATION, neighbour=motivation)
+    if motivation is not None and 1 - motivation.distance >= settings.doubtful_motivation < 1:
+        return Decision(measure=MOTIVATION, neighbour=motivation, doubtful=True)
+    if relaid is not None and relaid.distance < settings.doubtful_structure:
+        return Decision(measure=STRUCTURE, neighbour=relaid, doubtful=True)
+    return Decision()
 
 
 def same_source(candidate: Candidate, known_ids: Collection[str]) -> bool:
@@ -41,8 +125,9 @@ def nearest(
 ) -> Neighbour | None:
     """The closest of `others` (candidate_id -> fingerprint) by relative distance; the first among equals.
 
-    Fingerprints of another length (taken from another slot or with other inputs) or with non-finite entries cannot be
-    compared and are passed over. None: nothing is left to compare with.
+    For a handful at a time; `Tried` answers for a whole campaign. Fingerprints of another length (taken from another
+    slot or with other inputs) or with non-finite entries cannot be compared and are passed over. None: nothing is left
+    to compare with.
 
     Raises:
         ValueError: `fingerprint` itself is empty or not finite.

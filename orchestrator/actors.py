@@ -17,6 +17,7 @@ from agents.analyst import Analyst, Context
 from agents.brief import Brief, Evidence, Member, Noise
 from agents.engineer import Engineer
 from agents.explaining import ExplainingAnalyst
+from agents.ideas import IdeaJudge
 from agents.inbox import InboxProposer
 from agents.judge import Judge
 from agents.ledger import Cost, Limits, Refusal, Reservation
@@ -204,6 +205,8 @@ class JudgeActor:
         ]
         opinions = OpinionJudge(_client("judge", ledger, settings, recording), anchors) if asked else None
         self._judge = Judge(settings.fitness, opinions)
+        asked = settings.llm.plays("judge") and settings.novelty.ask_model
+        self._ideas = IdeaJudge(_client("judge", ledger, settings, recording)) if asked else None
 
     async def assess(
         self,
@@ -220,6 +223,12 @@ class JudgeActor:
     async def opinions(self, design: Candidate, purpose: str, number: int) -> Opinions:
         with _within_budget():
             return await self._judge.opinions(design, purpose=purpose, number=number)
+
+    async def same_idea(self, candidate: Candidate, earlier: Candidate, horizon: int | None) -> bool | None:
+        if self._ideas is None:
+            return None
+        with _within_budget():
+            return await self._ideas.same(candidate, earlier, horizon=horizon)
 
     async def reconsider(self, verdict: Verdict, report: Report) -> Verdict:
         return await self._judge.reconsider(verdict, report)

@@ -23,7 +23,7 @@ from agents.grammar.proposer import GrammarSettings
 from agents.llm.choice import with_provider
 from agents.llm.prices import prices_of
 from agents.llm.settings import LlmSettings
-from cognition.novelty import SAME_BEHAVIOUR
+from cognition.novelty import NoveltySettings
 from cognition.records import ReportKind
 from models.anomalies import AnomalyLimits
 from models.data import DataSpec
@@ -123,7 +123,6 @@ class FlowSettings:
     look_ahead: int | None = 6
     max_repairs: int = 3
     gate_deadline_s: float = 60.0
-    duplicate_distance: float = SAME_BEHAVIOUR
 
     def __post_init__(self) -> None:
         if self.look_ahead is not None and self.look_ahead < 1:
@@ -131,8 +130,6 @@ class FlowSettings:
         if self.max_repairs < 0:
             raise ValueError(f"flow.max_repairs is {self.max_repairs}: use 0 or more")
         _positive("flow.gate_deadline_s", self.gate_deadline_s)
-        if not 0 <= self.duplicate_distance < math.inf:
-            raise ValueError(f"flow.duplicate_distance is {self.duplicate_distance}: use 0 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +177,7 @@ class Settings:
     campaign: CampaignSettings
     budget: BudgetSettings
     flow: FlowSettings
+    novelty: NoveltySettings
     fitness: FitnessSettings
     grammar: GrammarSettings
     scale: Scale
@@ -209,6 +207,11 @@ class Settings:
                     f"scale.stages.{stage.name}.size.softmax_every is {stage.size.softmax_every}: no layer is left to "
                     f"the candidates of slot {self.campaign.slot}; use 2 or more, or 0 for none"
                 )
+        if self.novelty.ask_model and not self.llm.plays("judge"):
+            raise ValueError(
+                "novelty.ask_model is true and no language model plays the judge: name models (llm=local), or leave it "
+                "false"
+            )
         if self.deterministic and self.flow.look_ahead is None:
             raise ValueError("deterministic is true and flow.look_ahead is null: deterministic mode needs a number")
 

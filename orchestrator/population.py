@@ -32,6 +32,7 @@ from cognition.records import (
     Verdict,
     trial_id_of,
 )
+from cognition.tried import Tried
 
 EXPLAINED = "explained"
 
@@ -47,6 +48,7 @@ class Population:
         self._trials_of: dict[str, list[Trial]] = defaultdict(list)
         self._verdicts: dict[str, Verdict] = {}
         self._explained: set[str] = set()
+        self.tried = Tried()  # what novelty compares with
         self._num_children: dict[str, int] = defaultdict(int)
         self.insights: list[Insight] = []
         self._insights_on: dict[str, list[Insight]] = defaultdict(list)  # measured, by subject
@@ -74,8 +76,10 @@ class Population:
                 self._attempts[record.number][record.attempt] = record
                 for parent_id in record.parent_ids:
                     self._num_children[parent_id] += 1
+                self.tried.add(record)
             case Report():
                 self._reports[record.number][record.attempt] = record
+                self.tried.add(record)
                 self.num_in_vain = self.num_in_vain + 1 if record.kind is ReportKind.no_proposal else 0
             case Trial():
                 self._trials[record.trial_id] = record
@@ -161,6 +165,15 @@ class Population:
             return None
         own = self._trials_of.get(candidate.candidate_id, ()) if not report.refused else ()
         return Evidence(report=report, trials=tuple(trial for trial in own if trial.stage == stage))
+
+    def evidence_on(self, candidate_id: str) -> Evidence | None:
+        """What came of one attempt, by its candidate; None before it was examined."""
+        candidate = self._candidates.get(candidate_id)
+        report = self._reports.get(candidate.number, {}).get(candidate.attempt) if candidate else None
+        if report is None:
+            return None
+        trials = () if report.refused else tuple(self._trials_of.get(candidate_id, ()))
+        return Evidence(report=report, trials=trials)
 
     def refusals(self, below: int | None = None) -> Sequence[Report]:
         found = [r for by in self._reports.values() for r in by.values() if r.refused]

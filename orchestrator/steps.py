@@ -15,6 +15,7 @@ from agents.brief import Brief, Evidence
 from agents.inbox import brief_in, tell_outcome
 from agents.protocols import NoProposal
 from agents.telling import one_line, outcome_text
+from cognition.novelty import OPINION
 from cognition.records import Candidate, Claim, Report, ReportKind, Trial, Verdict, trial_id_of
 from models.scale import Stage
 from models.trial import ExamJob
@@ -31,7 +32,7 @@ from orchestrator.founders import BASELINE_ARM, founder
 from orchestrator.language_steps import LanguageSteps
 from orchestrator.population import EXPLAINED, Population
 from orchestrator.reading import for_readers
-from orchestrator.repetition import duplicate_by_source, with_nearest
+from orchestrator.repetition import Compared, compared, duplicate_by_motivation, duplicate_by_source, refused
 from orchestrator.rows import Rows, event
 
 
@@ -143,13 +144,15 @@ class Steps:
         return self.settings.may_repair(evidence)
 
     async def examine(self, candidate: Candidate) -> Report:
-        """Novelty by source, the executed gate, novelty by behaviour: in order of cost."""
-        report = duplicate_by_source(candidate, self.population, now=time.time())
+        """Novelty by source and motivation, the executed gate, novelty by behaviour and structure: in order of cost."""
+        novelty = None if candidate.number < self._num_founders else self.settings.novelty
+        horizon, now = self.flow.horizon(candidate.number), time.time()
+        report = duplicate_by_source(candidate, self.population, now)
+        if report is None and novelty is not None:
+            report = duplicate_by_motivation(candidate, self.population, novelty, now, horizon)
         if report is None:
-            founder = candidate.number < self._num_founders
-            threshold = None if founder else self.settings.flow.duplicate_distance
-            horizon = self.flow.horizon(candidate.number)
-            report = with_nearest(await self._gate(candidate), self.population, threshold, horizon)
+            found = compared(await self._gate(candidate), candidate, self.population, novelty, horizon)
+            report = await self._settled(candidate, found, horizon)
         report = dataclasses.replace(report, asked_arm=candidate.arm)
         self._rows.record(report)
         if report.refused:
@@ -161,6 +164,18 @@ class Steps:
                 f"{report.detail.splitlines()[0] if report.detail else ''}): nothing can be scored against it"
             )
         return report
+
+    async def _settled(self, candidate: Candidate, found: Compared, horizon: int | None) -> Report:
+        """What is doubtful is put to a model where that is asked for; without its answer it passes."""
+        doubt = found.doubt
+        if doubt is None or doubt.neighbour is None or not self.settings.novelty.ask_model:
+            return found.report
+        neighbour = self.population.candidate(doubt.neighbour.candidate_id)
+        if neighbour is None:
+            return found.report
+        same: bool | None = await answer(self._crew.judge.same_idea.remote(candidate, neighbour, horizon))
+        await self._books.caught_up()
+        return refused(found.report, doubt, self.population, OPINION) if same else found.report
 
     async def _gate(self, candidate: Candidate, *, thorough: bool = False) -> Report:
         stage = self._stage(EXPLORE)

@@ -74,6 +74,13 @@ class Opinion(_Form):
     complexity: float = Field(ge=1, le=10)
 
 
+class SameIdea(_Form):
+    """Whether two designs are one idea."""
+
+    reasoning: str = ""
+    same: bool
+
+
 class ClaimForm(_Form):
     """A statement of the analyst, with the rows that it rests on."""
 

@@ -14,6 +14,7 @@ from models.fingerprint import fingerprint
 from models.loading import LoadError, load_mixer
 from models.properties.running import run
 from models.properties.subject import Finding, Refused, Subject, probe_bfloat16
+from models.signature import signature
 
 SHAPES = ((1, 1), (1, 2), (3, 33), (2, 128))
 FINITE_LENGTHS = (1, 65, 521)
@@ -90,6 +91,7 @@ def finite(subject: Subject) -> Finding:
         for length in FINITE_LENGTHS:
             _require_finite(run(narrow, subject.inputs(1, length).bfloat16()), length, 1.0, " in bfloat16")
     subject.fingerprint = fingerprint(lambda layer: subject.mixer(layer), subject.size.hidden_size)
+    subject.signature = signature(subject.mixer(), subject.size.hidden_size)
     return Finding()
 
 

@@ -49,6 +49,8 @@ class Examination:
 
     properties: tuple[Property, ...]
     fingerprint: tuple[float, ...] = ()
+    structure: tuple[float, ...] = ()  # sketch of the operator graph
+    layout: str = ""  # hash over the parameters' shapes
     num_parameters: int | None = None  # non-embedding, after matching
     ffn_width: int | None = None
     flops_per_token: float | None = None  # forward, whole host
@@ -97,6 +99,8 @@ def examine(
     return Examination(
         properties=tuple(properties.values()),
         fingerprint=subject.fingerprint,
+        structure=subject.signature.sketch,
+        layout=subject.signature.layout,
         num_parameters=subject.num_parameters,
         ffn_width=subject.ffn_width,
         flops_per_token=subject.flops_per_token,

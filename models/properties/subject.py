@@ -13,6 +13,7 @@ from models.backbone import build, candidate_layer
 from models.properties import running
 from models.properties.precision import FLOAT32, FLOAT64, Precision, arithmetic_of
 from models.scale import ModelSize
+from models.signature import Signature
 from models.slots import Slot
 
 # What a mixer may answer to an input in a type that it cannot compute in.
@@ -33,6 +34,7 @@ class Subject:
     runs_in_bfloat16: bool = False
     refused: set[str] = field(default_factory=set)  # names of the properties that failed so far
     fingerprint: tuple[float, ...] = ()
+    signature: Signature = field(default_factory=Signature)
     num_parameters: int | None = None
     ffn_width: int | None = None
     flops_per_token: float | None = None

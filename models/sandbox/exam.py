@@ -1,7 +1,8 @@
 """The gate from the parent's side: one child examines one candidate, and whatever becomes of it is a Report.
 
-Not guaranteed: that figures and fingerprint are true, since the candidate's code runs in the process that measures
-them. The sealed evaluation of a trial counts parameters and audits causality again, where a candidate cannot reach.
+Not guaranteed: that figures, fingerprint and structure are true, since the candidate's code runs in the process that
+measures them. The sealed evaluation of a trial counts parameters and audits causality again, where a candidate cannot
+reach.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from models.slots import Slot, slot_named
 MAX_SOURCE_BYTES = 256 << 10
 _MAX_PROPERTIES = 100
 _MAX_FINGERPRINT = 1_024
+_MAX_STRUCTURE = 1_024
+_MAX_LAYOUT = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,8 @@ def examine(job: ExamJob, server: ForkServer) -> Report:
             detail=detail,
             properties=found.properties,
             fingerprint=found.fingerprint,
+            structure=found.structure,
+            layout=found.layout,
             num_parameters=found.num_parameters,
             ffn_width=found.ffn_width,
             flops_per_token=found.flops_per_token,
@@ -120,6 +125,8 @@ def source_problem(source: str) -> str | None:
 class _Findings:
     properties: tuple[Property, ...] = ()
     fingerprint: tuple[float, ...] = ()
+    structure: tuple[float, ...] = ()
+    layout: str = ""
     num_parameters: int | None = None
     ffn_width: int | None = None
     flops_per_token: float | None = None
@@ -128,9 +135,13 @@ class _Findings:
 
 def _findings(message: Message, slot: Slot) -> _Findings:
     """What the child found, checked for type and size. Raises wire.MalformedError."""
-    rows, fingerprint = message.rows("properties"), message.reals("fingerprint")
-    if not 0 < len(rows) <= _MAX_PROPERTIES or len(fingerprint) > _MAX_FINGERPRINT:
-        raise wire.MalformedError(f"{len(rows)} properties and a fingerprint of {len(fingerprint)} numbers")
+    rows, fingerprint, structure = message.rows("properties"), message.reals("fingerprint"), message.reals("structure")
+    if not 0 < len(rows) <= _MAX_PROPERTIES or len(fingerprint) > _MAX_FINGERPRINT or len(structure) > _MAX_STRUCTURE:
+        raise wire.MalformedError(
+            f"{len(rows)} properties, a fingerprint of {len(fingerprint)} numbers and a structure of {len(structure)}"
+        )
+    if any(value < 0 for value in structure):
+        raise wire.MalformedError("a structure with counts below 0")
     properties = tuple(_property(Message(kind="property", body=row)) for row in rows)
     names = [item.name for item in properties]
     if len(set(names)) != len(names) or not set(names) <= {*slot.properties, *slot.offered}:
@@ -141,6 +152,8 @@ def _findings(message: Message, slot: Slot) -> _Findings:
     return _Findings(
         properties=properties,
         fingerprint=fingerprint,
+        structure=structure,
+        layout=message.text("layout", limit=_MAX_LAYOUT),
         num_parameters=message.optional_integer("num_parameters"),
         ffn_width=message.optional_integer("ffn_width"),
         flops_per_token=message.optional_real("flops_per_token"),

@@ -81,7 +81,7 @@ def warm_up(device: str = "cpu") -> None:
 
 
 def examine(channel: Channel) -> None:
-    """start {source, slot, size, length, thorough} -> examined {properties, fingerprint, figures}."""
+    """start {source, slot, size, length, thorough} -> examined {properties, fingerprint, structure, layout, ...}."""
     start = channel.receive()
     size, slot = size_of(start.table("size")), start.text("slot")
     target_parameters = reference_parameters(size, slot)
@@ -108,6 +108,8 @@ def examine(channel: Channel) -> None:
                 for item in found.properties
             ],
             "fingerprint": [*map(float, found.fingerprint)] if all(map(math.isfinite, found.fingerprint)) else [],
+            "structure": [*found.structure],
+            "layout": found.layout,
             "num_parameters": found.num_parameters,
             "ffn_width": found.ffn_width,
             "flops_per_token": found.flops_per_token,

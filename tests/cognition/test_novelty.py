@@ -3,7 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cognition.novelty import SAME_BEHAVIOUR, nearest, same_behaviour, same_source
+from cognition.novelty import (
+    SAME_BEHAVIOUR,
+    Found,
+    Neighbour,
+    NoveltySettings,
+    decide,
+    nearest,
+    same_behaviour,
+    same_source,
+)
 from tests.cognition.factories import make_candidate
 
 
@@ -67,3 +76,61 @@ def test_comments_do_not_make_a_candidate_new() -> None:
     candidate = make_candidate(1)
     assert same_source(candidate, {candidate_id_of(candidate.source + "\n# the same again\n")})
     assert not same_source(candidate, {make_candidate(2).candidate_id})
+
+
+def near(distance: float) -> Neighbour:
+    return Neighbour(candidate_id="n", distance=distance)
+
+
+@pytest.mark.parametrize(
+    ("found", "measure", "doubtful"),
+    [
+        (Found(), "", False),
+        (Found(behaviour=near(1e-4)), "behaviour", False),
+        (Found(behaviour=near(1e-2)), "", False),
+        (Found(behaviour=near(1e-2), structure=near(0.0)), "", False),  # a constant with an effect
+        (Found(structure=near(0.0), relaid=near(0.0)), "structure", False),
+        (Found(relaid=near(0.1)), "structure", True),
+        (Found(relaid=near(0.2)), "", False),
+        (Found(motivation=near(0.03)), "motivation", False),
+        (Found(motivation=near(0.2)), "motivation", True),
+        (Found(motivation=near(0.4)), "", False),
+        (Found(behaviour=near(0.0), motivation=near(0.2)), "behaviour", False),
+        (Found(relaid=near(0.1), motivation=near(0.03)), "motivation", False),
+    ],
+)
+def test_the_measures_decide_in_order_of_their_weight(found: Found, measure: str, doubtful: bool) -> None:
+    decision = decide(found, NoveltySettings())
+    assert (decision.measure, decision.doubtful) == (measure, doubtful)
+    assert decision.duplicate is bool(measure and not doubtful)
+    assert (decision.neighbour is None) is (not measure)
+
+
+def test_a_threshold_of_nothing_switches_a_measure_off() -> None:
+    off = NoveltySettings(
+        same_behaviour=0.0, same_structure=0.0, doubtful_structure=0.0, same_motivation=1.0, doubtful_motivation=1.0
+    )
+    found = Found(behaviour=near(0.0), relaid=near(0.0), motivation=near(0.0))
+    assert decide(found, off).measure == ""
+
+
+def test_how_near_is_said_in_the_measures_own_terms() -> None:
+    said = [
+        decide(found, NoveltySettings()).nearness
+        for found in (Found(behaviour=near(2e-6)), Found(relaid=near(0.0)), Found(motivation=near(0.03)))
+    ]
+    assert said == ["relative distance 2.0e-06", "structural distance 0.00", "similarity 0.97"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"same_behaviour": -0.1}, "novelty.same_behaviour is -0.1: use a number from 0 to 1"),
+        ({"same_motivation": float("nan")}, "novelty.same_motivation is nan"),
+        ({"doubtful_motivation": 0.97}, "above same_motivation"),
+        ({"same_structure": 0.5}, "below same_structure"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(changes: dict[str, float], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        NoveltySettings(**changes)  # type: ignore[arg-type]

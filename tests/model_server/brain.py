@@ -17,6 +17,24 @@ from tests.model_server.server import Asked
 
 _ROLE = re.compile(r"^# Role: (\w+)", flags=re.M)
 _ENTRY, _INSIGHT = re.compile(r"\[([a-z0-9_]+/[a-z0-9_]+)\]"), re.compile(r"\[([0-9a-f]{16})\]")
+_IDEAS = (
+    "Keys that were seen before should be written more softly",
+    "A head ought to choose its own half-life from the punctuation around it",
+    "Short filters catch digrams which any recurrent summary blurs",
+    "Reading twice, with a query sharpened by the first answer, separates crowded memories",
+    "Values may be compressed before storage and expanded after retrieval",
+    "Let the output gate see what was retrieved instead of the token alone",
+    "Positions can rotate slowly in some heads and quickly in others",
+    "Normalising after each path stops the loudest one from winning",
+    "Forgetting by channel clears a topic without touching the rest",
+    "A second, larger store that is updated rarely holds the theme of a document",
+    "Softmax features approximate exact matching at linear cost",
+    "Errors of the last prediction are the best writing strength",
+    "Sharing keys among heads frees parameters for wider values",
+    "Convolving queries, not values, aligns the question with its context",
+    "Tokens that repeat should reinforce, those that differ should overwrite",
+    "A learned floor keeps every route alive through early training",
+)
 LEAK = "        x = x + x.flip(1)\n"
 _FORWARD = "        return self.mix(x, None)\n"
 _RETURN = re.compile(r"^(\s+)return (self\.\w+\(.*\))$", flags=re.M)
@@ -32,6 +50,8 @@ def answer(asked: Asked) -> str:
     match role_of(asked):
         case "researcher" | "engineer":
             return proposal(asked)
+        case "judge" if "same idea" in asked.user:
+            return json.dumps({"reasoning": "scripted", "same": False})
         case "judge":
             rng = asked.rng()
             scores = {name: round(float(rng.uniform(2, 9)), 1) for name in ("innovation", "complexity")}
@@ -66,6 +86,12 @@ def _origin(asked: Asked) -> dict[str, str]:
     return {"source": "insight", "id": insight.group(1)} if insight is not None else {"source": "own", "id": ""}
 
 
+def _motivation(asked: Asked) -> str:
+    """An idea of its own for every question: three of many parts, in any order."""
+    rng = asked.rng()
+    return " ".join(f"{_IDEAS[place]}." for place in rng.choice(len(_IDEAS), size=3, replace=False))
+
+
 def proposal(asked: Asked) -> str:
     """A random design of the slot that the contract names; sometimes an edit of the source that was shown."""
     slot = "channel_mixer" if "class ChannelMixer" in asked.system else "token_mixer"
@@ -76,7 +102,7 @@ def proposal(asked: Asked) -> str:
         "expectation": "a lower loss",
         "origins": [{"element": "memory: another -> this", **_origin(asked)}],
     }
-    front = f"The parent forgets; this design keeps more.\n\n```json\n{json.dumps(head)}\n```\n\n"
+    front = f"{_motivation(asked)}\n\n```json\n{json.dumps(head)}\n```\n\n"
     if role_of(asked) == "engineer" and LEAK in asked.user:
         return f"{front}```\n<<<<<<< SEARCH\n{LEAK}=======\n>>>>>>> REPLACE\n```\n"
     leaks = any(int(number) % 2 == 0 for number in re.findall(r"for proposal (\d+):", asked.user))

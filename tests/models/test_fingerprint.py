@@ -24,9 +24,9 @@ def distance(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.linalg.norm(one - other) / max(np.linalg.norm(one), np.linalg.norm(other)))
 
 
-def test_it_is_64_finite_numbers_and_the_same_again():
+def test_it_is_88_finite_numbers_and_the_same_again():
     first = vector(TOY)
-    assert first.shape == (64,)
+    assert first.shape == (88,)
     assert np.isfinite(first).all()
     torch.manual_seed(99)
     assert np.array_equal(first, vector(TOY))
@@ -82,3 +82,57 @@ def test_a_mixer_bound_to_float32_has_one_too():
     bound = vector(swapped("count = torch.arange", "x = x @ torch.eye(x.shape[-1]); count = torch.arange"))
     assert np.isfinite(bound).all()
     assert distance(bound, vector(TOY)) < DUPLICATE
+
+
+ROLES = '''
+import torch
+from torch import nn
+import torch.nn.functional as F
+
+
+class TokenMixer(nn.Module):
+    """Linear attention whose output is gated by one of its projections."""
+
+    def __init__(self, hidden_size, num_heads, layer_idx=0, **kwargs):
+        super().__init__()
+        self.q = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.k = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.v = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.o = nn.Linear(hidden_size, hidden_size, bias=False)
+
+    def forward(self, x):
+        q, k, v = self.q(x), self.k(x), self.v(x)
+        read = torch.tril(q @ k.mT) @ v
+        return self.o(torch.sigmoid(q) * read)
+'''
+GATED_BY = {name: ROLES.replace("sigmoid(q)", f"sigmoid({name})") for name in ("q", "k", "v")}
+
+
+@pytest.mark.parametrize(("one", "other"), [("q", "k"), ("q", "v"), ("k", "v")])
+def test_who_plays_which_role_among_equally_shaped_weights_is_seen(one: str, other: str):
+    first, second = vector(GATED_BY[one]), vector(GATED_BY[other])
+    assert distance(first, second) > 1e-2
+
+
+def test_exchanged_names_and_order_of_equally_shaped_weights_leave_no_trace():
+    renamed = ROLES.replace("self.q", "self.a").replace("self.k", "self.q").replace("self.a", "self.k")
+    lines = [line for line in ROLES.splitlines() if "nn.Linear" in line]
+    reordered = ROLES.replace("\n".join(lines), "\n".join(lines[::-1]))
+    assert len({ROLES, renamed, reordered}) == 3
+    for source in (renamed, reordered):
+        assert distance(vector(ROLES), vector(source)) < 1e-9
+
+
+def test_weights_of_a_shape_of_their_own_and_more_than_can_be_moved_have_no_roles():
+    many = ROLES.replace(
+        "        self.o =",
+        "        self.extra = nn.ParameterList(nn.Parameter(torch.zeros(3)) for _ in range(25))\n        self.o =",
+    ).replace("return self.o(", "return sum(p.sum() for p in self.extra) + self.o(")
+    few = many.replace("range(25)", "range(5)")
+    found = [vector(source)[64:] for source in (many, few, ROLES)]
+    assert np.linalg.norm(found[0] - found[1]) > 1e-3
+    alone = ROLES.replace("        self.k = nn.Linear(hidden_size, hidden_size, bias=False)\n", "")
+    alone = alone.replace("        self.v = nn.Linear(hidden_size, hidden_size, bias=False)\n", "")
+    alone = alone.replace("        self.o = nn.Linear(hidden_size, hidden_size, bias=False)\n", "")
+    alone = alone.replace("self.k(x), self.v(x)", "x, x").replace("self.o(", "(")
+    assert not vector(alone)[64:].any()

@@ -27,7 +27,8 @@ def test_an_honest_mixer_passes_every_property(size: ModelSize):
     assert tuple(item.name for item in found.properties) == SLOTS["token_mixer"].properties  # it offers no `step`
     assert found.ffn_width == 160
     assert found.state_bytes == 512
-    assert len(found.fingerprint) == 64
+    assert len(found.fingerprint) == 88
+    assert (len(found.structure), len(found.layout)) == (128, 16)
     assert found.num_parameters is not None
     assert found.flops_per_token is not None
 

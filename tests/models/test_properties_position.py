@@ -28,7 +28,8 @@ def test_an_honest_mixer_passes_its_slots_properties_and_carries_no_state(size: 
     assert found.ffn_width is not None
     assert found.ffn_width % 8 == 0
     assert found.flops_per_token is not None
-    assert len(found.fingerprint) == 64
+    assert len(found.fingerprint) == 88
+    assert (len(found.structure), len(found.layout)) == (128, 16)
 
 
 @pytest.mark.parametrize("name", SLOT.baselines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -16,8 +17,8 @@ from cognition.reader import Reader
 from cognition.records import Candidate, Insight, LlmCall, Report, ReportKind, Reward, Synthesis, Trial, Verdict
 from orchestrator.campaign import Campaign
 from orchestrator.result import Result
-from tests.model_server.brain import answer
-from tests.model_server.server import FAULTS, ModelServer
+from tests.model_server.brain import answer, role_of
+from tests.model_server.server import FAULTS, Asked, ModelServer
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
@@ -151,6 +152,39 @@ def test_the_recording_runs_again_without_a_server(recorded: tuple[Result, list[
     replayed = Reader(folder).rows(LlmCall)
     assert sum(call.usd for call in replayed) == 0
     assert {call.reply for call in replayed} <= {call.reply for call in calls}
+
+
+def test_what_is_doubtful_is_put_to_the_judge_and_its_refusal_reaches_the_next_prompts(
+    ray_here: None, tmp_path: Path
+) -> None:
+    folder = tmp_path / "doubtful"
+    turns = itertools.cycle((True, False))
+
+    def judging(asked: Asked) -> str:
+        asks_for_novelty = role_of(asked) == "judge" and "same idea" in asked.user
+        return json.dumps({"same": next(turns)}) if asks_for_novelty else answer(asked)
+
+    asks = ("novelty.ask_model=true", "novelty.doubtful_motivation=0.0", "flow.max_repairs=2")
+    with ModelServer(judging, faults={}, seed=4) as server:
+        result = run(folder, *at(server, "arms=llm", "deterministic=true", "budget.candidates=6", "seed=3", *asks))
+        calls = books_agree(folder, server)
+    assert result.stopped_by is None
+    asked = [call for call in calls if call.purpose == "novelty"]
+    assert {call.role for call in asked} == {"judge"}
+    verdicts = {(call.number, call.attempt): json.loads(call.reply)["same"] for call in asked}
+    assert set(verdicts.values()) == {True, False}
+    reader = Reader(folder)
+    reports = {(report.number, report.attempt): report for report in reader.rows(Report)}
+    names = {c.candidate_id: c.name for c in reader.rows(Candidate)}
+    for place, same in verdicts.items():
+        report = reports[place]
+        assert (report.kind is ReportKind.duplicate, report.duplicate_by == "opinion") == (same, same)
+        assert report.motivation_id is not None
+        if same:
+            assert names[report.motivation_id] in report.detail
+            assert f"similarity {report.motivation_similarity:.2f}" in report.detail
+    told = next(report.detail for report in reports.values() if report.duplicate_by == "opinion")
+    assert any(call.purpose == "repair" and told in json.loads(call.messages)[1]["content"] for call in calls)
 
 
 @pytest.mark.nightly

