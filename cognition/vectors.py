@@ -17,6 +17,8 @@ from cognition.documents import Document
 from cognition.embedding import Embedder, Vectors
 from cognition.records import Vector
 
+_BLOCK = 2**20  # figures; memory grows by as many, without moving what is there
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Near:
@@ -29,13 +31,13 @@ class Near:
 class VectorTable:
     """The parts of documents under one embedder, in memory; documents are known by their place.
 
-    Not safe for use by several threads. Exact search over all of them, one product of a matrix and a vector: what
-    100,000 take, benchmarks/cognition_scale.py measures.
+    Not safe for use by several threads. Exact search over all of them, in one thread; benchmarks/cognition_scale.py
+    measures what 100,000 take.
     """
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
-        self._matrix: Vectors = np.empty((0, 0), dtype=np.float32)  # rows beyond the last part are room to grow
+        self._blocks: list[Vectors] = []  # [R, D] each; the last one is not full
         self._firsts = array("q")  # of each document: the row of its first part
         self._num_parts = 0
 
@@ -92,7 +94,10 @@ class VectorTable:
         """`nearest` of a vector [D] of unit length."""
         if self._num_parts == 0:
             return []
-        similarities = self._matrix[: self._num_parts] @ np.asarray(vector, dtype=np.float32)
+        vector = np.asarray(vector, dtype=np.float32)
+        # Not `@`: waking BLAS's threads takes longer than this product, the more so beside others.
+        products = [np.einsum("nd,d->n", block, vector) for block in self._blocks]
+        similarities = np.concatenate(products)[: self._num_parts]
         if self._num_parts > len(self._firsts):
             similarities = np.maximum.reduceat(similarities, np.array(self._firsts))
         if allowed is not None:
@@ -101,7 +106,7 @@ class VectorTable:
 
     def vectors_of(self, places: Sequence[int]) -> Vectors:
         """[N, D]: the mean of each document's parts, of unit length."""
-        means = np.stack([self._matrix[self._first(place) : self._first(place + 1)].sum(axis=0) for place in places])
+        means = np.stack([self._rows(self._first(place), self._first(place + 1)).sum(axis=0) for place in places])
         lengths = np.linalg.norm(means, axis=1, keepdims=True)
         return np.asarray(means / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)
 
@@ -109,23 +114,28 @@ class VectorTable:
         """The row of a document's first part; of the place behind the last one: the number of rows."""
         return self._firsts[place] if place < len(self._firsts) else self._num_parts
 
+    def _rows(self, first: int, end: int) -> Vectors:
+        num_rows = len(self._blocks[0])
+        return np.stack([self._blocks[row // num_rows][row % num_rows] for row in range(first, end)])
+
     def _append(self, vectors: Vectors) -> None:
-        num, num_dimensions = vectors.shape if vectors.ndim == 2 else (0, 0)
+        num_dimensions = vectors.shape[1] if vectors.ndim == 2 else 0
         if num_dimensions == 0:
             raise ValueError(f"{self._embedder.name} gives vectors of shape {vectors.shape}: [N, D] is needed")
-        if self._num_parts == 0:
-            self._matrix = np.empty((0, num_dimensions), dtype=np.float32)
-        if num_dimensions != self._matrix.shape[1]:
+        if self._blocks and num_dimensions != self._blocks[0].shape[1]:
             raise ValueError(
-                f"{self._embedder.name} gives {num_dimensions} dimensions and gave {self._matrix.shape[1]} before: "
+                f"{self._embedder.name} gives {num_dimensions} dimensions and gave {self._blocks[0].shape[1]} before: "
                 "name one model, or start a fresh run"
             )
-        if self._num_parts + num > len(self._matrix):
-            grown = np.empty((self._num_parts + max(num, self._num_parts // 2), num_dimensions), dtype=np.float32)
-            grown[: self._num_parts] = self._matrix[: self._num_parts]
-            self._matrix = grown
-        self._matrix[self._num_parts : self._num_parts + num] = vectors
-        self._num_parts += num
+        num_rows = max(1, _BLOCK // num_dimensions)
+        while len(vectors):
+            used = self._num_parts % num_rows
+            if used == 0:
+                self._blocks.append(np.zeros((num_rows, num_dimensions), dtype=np.float32))
+            taken = vectors[: num_rows - used]
+            self._blocks[-1][used : used + len(taken)] = taken
+            self._num_parts += len(taken)
+            vectors = vectors[len(taken) :]
 
 
 def best_of(scores: NDArray[np.float32], num: int) -> NDArray[np.int64]:

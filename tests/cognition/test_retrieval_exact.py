@@ -10,6 +10,7 @@ import bm25s
 import numpy as np
 import pytest
 
+from cognition import vectors
 from cognition.counting import WordCounts
 from cognition.documents import Document
 from cognition.embedding import HashedNgrams
@@ -124,7 +125,8 @@ def test_words_that_nothing_holds_score_nothing() -> None:
     assert counts.scores(["gate"]).tolist() == [0.0, 0.0]
 
 
-def test_nearest_parts_are_those_of_a_loop() -> None:
+def test_nearest_parts_are_those_of_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "_BLOCK", 7 * 256)  # many small blocks
     rng = random.Random(7)
     held = documents(150, rng)
     embedder = HashedNgrams()
