@@ -92,9 +92,9 @@ class Purse:
         self._rewards = list(state.rewards)
         self._rates = {
             model.model: Rates(model.concurrency, model.requests_per_minute, model.tokens_per_minute)
-            for model in settings.models.values()
+            for model in settings.every_model
         }
-        self._timeouts = {model.model: model.timeout_s for model in settings.models.values()}
+        self._timeouts = {model.model: model.timeout_s for model in settings.every_model}
         self._paid: dict[tuple[object, ...], LlmCall] = {}
         for call in state.paid:
             self._paid[_question(call)] = call

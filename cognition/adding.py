@@ -155,10 +155,10 @@ def _refuse(neighbour: Neighbour | None, name: str) -> None:
 
 def _extracted(extractor: Extractor, text: str, say: Callable[[str], None]) -> Extraction:
     plan = extractor.plan(text)
-    left_out = f" ({plan.num_left_out:,} in the middle are left out)" if plan.num_left_out else ""
+    left_out = f" ({plan.num_left_out:,} are left out)" if plan.num_left_out else ""
     say(
         f"{plan.model} reads {plan.num_characters:,} characters{left_out}: "
-        f"about ${plan.expected_usd:.4f}, at most ${plan.worst_usd:.4f}"
+        f"about ${plan.expected_usd:.4f}, with a correction at most ${plan.worst_usd:.4f}"
     )
     extraction = extractor.extract(text, _check)
     say(f"{extraction.model} answered: ${extraction.usd:.4f}")
@@ -173,7 +173,9 @@ def _check(values: Mapping[str, Any]) -> None:
 def _merged(values: Mapping[str, Any], citation: Citation, source: Source) -> tuple[dict[str, Any], Citation]:
     """What was extracted, held against the text: a title has to stand in it, the identifier is never a model's."""
     title = str(values["title"])
-    if citation.title and normalised(title) not in normalised(source.text):
+    if citation.title_stated:
+        title = citation.title
+    elif citation.title and normalised(title) not in normalised(source.text):
         note = "the extractor's title is not in the text, the text's first lines were taken"
         title, citation = citation.title, replace(citation, notes=(*citation.notes, note))
     year = citation.year or values["year"]
@@ -199,6 +201,8 @@ def _write(target: Path, text: str) -> None:
     yaml.safe_load(text)  # an error here is ours, and better than a file that nobody can read
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
+        if target.parent.exists() and not target.parent.is_dir():
+            raise NotADirectoryError(20, f"{target.parent} is no folder")
         target.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(text, encoding="utf-8")
         _publish(part, target)

@@ -35,6 +35,7 @@ class Citation:
     """How a text would be cited. `notes` say what was left open, and why."""
 
     title: str = ""
+    title_stated: bool = False  # as a heading, or by the file and its text alike; else the first lines were taken
     identifier: str = ""
     year: int | None = None
     notes: tuple[str, ...] = ()
@@ -44,7 +45,8 @@ def citation_in(source: Source, *, this_year: int) -> Citation:
     """Title, identifier and year as far as the text gives them away."""
     found = identifier_in(source, this_year=this_year)
     year = year_of(found.identifier) or year_in(source.text, this_year=this_year)
-    return replace(found, title=title_in(source), year=year)
+    stated = _stated_title(source)
+    return replace(found, title=stated or title_in(source), title_stated=bool(stated), year=year)
 
 
 def identifier_in(source: Source, *, this_year: int) -> Citation:
@@ -73,14 +75,9 @@ def identifier_in(source: Source, *, this_year: int) -> Citation:
 
 def title_in(source: Source) -> str:
     """The title: what a PDF says of itself if its text says so too, a Markdown heading, else the first lines."""
-    lines = [" ".join(line.split()) for line in source.text[:_HEAD].splitlines()]
-    stated = " ".join(source.stated_title.split())
-    if _is_title(stated) and normalised(stated) in normalised(source.text[:_HEAD]):
+    if stated := _stated_title(source):
         return stated
-    if source.name.lower().endswith(".md"):
-        heading = next((line.lstrip("#").strip() for line in lines if re.match(r"#\s+\S", line)), "")
-        if heading:
-            return heading[:300]
+    lines = _lines(source)
     start = next((place for place, line in enumerate(lines) if _is_title(line)), None)
     if start is None:
         return ""
@@ -90,6 +87,19 @@ def title_in(source: Source) -> str:
             break
         title = f"{title} {line}"
     return title[:300]
+
+
+def _stated_title(source: Source) -> str:
+    stated = " ".join(source.stated_title.split())
+    if _is_title(stated) and normalised(stated) in normalised(source.text[:_HEAD]):
+        return stated
+    if source.name.lower().endswith(".md"):
+        return next((line.lstrip("#").strip() for line in _lines(source) if re.match(r"#\s+\S", line)), "")[:300]
+    return ""
+
+
+def _lines(source: Source) -> list[str]:
+    return [" ".join(line.split()) for line in source.text[:_HEAD].splitlines()]
 
 
 def year_in(text: str, *, this_year: int) -> int | None:

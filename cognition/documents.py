@@ -13,7 +13,7 @@ ENTRY, INSIGHT = "entry", "insight"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """Something that can be found. Every part has a vector of its own, and the nearest part counts."""
+    """Something that can be found. Its vector is the mean of its parts' vectors, its words are those of all of them."""
 
     item: str  # "entry" or "insight"
     item_id: str
@@ -29,15 +29,15 @@ class Document:
 
 
 def document_of_entry(entry: Entry, paper: Paper) -> Document:
-    """An entry: its trigger and each other wording by itself, and what it says."""
+    """An entry: its trigger and each other wording of it, and what it says."""
     wordings = {f"wording {place}": wording for place, wording in enumerate(entry.wordings, start=1)}
-    body = f"{paper.title}. {entry.insight} {entry.mechanism} {entry.failure_modes}"
+    told = {"insight": entry.insight, "mechanism": entry.mechanism, "failure modes": entry.failure_modes}
     return Document(
         item=ENTRY,
         item_id=entry.entry_id,
         group=entry.paper_id,
         slots=entry.slots,
-        parts={"trigger": entry.trigger, **wordings, "body": body},
+        parts={"title": paper.title, "trigger": entry.trigger, **wordings, **told},
     )
 
 

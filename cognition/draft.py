@@ -86,9 +86,13 @@ def _item(name: str, value: Any, *, indent: int = 0) -> str:
     """One key with its value as YAML, texts in blocks; `indent`: how far it will be moved to the right."""
     if name in LENGTHS and isinstance(value, str) and value != TODO:
         return _block(name, value, WIDTH - indent - 2)
+    if isinstance(value, str):
+        value = one_line(value)
+    elif isinstance(value, list | tuple):
+        value = [text for text in map(one_line, value) if text]
     flow = name in ("slots", "operators", *_RELATIONS) or value == []
     return yaml.dump(
-        {name: list(value) if isinstance(value, tuple) else value},
+        {name: value},
         Dumper=_Dumper,
         width=_BREAK_AFTER - indent,
         allow_unicode=True,
@@ -102,9 +106,8 @@ def _block(name: str, text: str, width: int) -> str:
     exact = name == "equation"
     lines: list[str] = []
     for line in text.strip().splitlines() if exact else [text]:
-        printable = "".join(letter if letter.isprintable() else " " for letter in line).rstrip()
         lines += textwrap.wrap(
-            printable if exact else " ".join(printable.split()),
+            printable(line).rstrip() if exact else one_line(line),
             width,
             subsequent_indent="    " if exact else "",
             break_long_words=False,
@@ -125,5 +128,14 @@ def _as_entry(fields: str) -> str:
 
 def _comment(text: str) -> str:
     """One comment, whatever is in it: names of files and models may hold line ends."""
-    plain = "".join(letter if letter.isprintable() else " " for letter in text)
-    return "".join(f"# {line}\n" for line in textwrap.wrap(" ".join(plain.split()), WIDTH, break_long_words=False))
+    return "".join(f"# {line}\n" for line in textwrap.wrap(one_line(text), WIDTH, break_long_words=False))
+
+
+def one_line(text: str) -> str:
+    """Printable, with single spaces."""
+    return " ".join(printable(text).split())
+
+
+def printable(text: str) -> str:
+    """With spaces for all that cannot be printed: files and terminals take some of it for orders."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)

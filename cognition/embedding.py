@@ -1,11 +1,12 @@
-"""Texts as vectors: what an embedder is, and the one that needs nothing from outside.
+"""Texts as vectors: what an embedder is, and those that need nothing from outside.
 
-Shapes: N texts, D dimensions.
+Shapes: N texts, H hash buckets, D dimensions.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 import zlib
 from collections import Counter
@@ -21,16 +22,22 @@ from cognition.words import terms_of
 
 Vectors = NDArray[np.float32]
 
-_NUM_DIMENSIONS = 256
-# Weights of a feature by its kind. Chosen on the "tune" half of benchmarks/retrieval_queries.yaml.
-_WORD, _PAIR, _PIECE, _CONCEPT = 1.0, 0.5, 0.25, 1.0
+_NUM_DIMENSIONS = 256  # of vectors that know no library
+_NUM_BUCKETS = 8192
+_NUM_LATENT = 100
+_WORD, _PAIR, _PIECE, _CONCEPT = 1.0, 0.5, 0.25, 1.0  # weights of a feature by its kind
 _PIECES = (4, 5)  # letters of an n-gram within a word
+
+
+class NoVectors(Exception):
+    """An embedder has no vectors for texts now; says why. Another embedder may have some."""
 
 
 class Embedder(Protocol):
     """Turns texts into vectors of unit length. `name` holds whatever makes its vectors comparable."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """[N] texts -> [N, D], rows of unit length; a text without any content is a row of zeros."""
@@ -42,8 +49,8 @@ class HashedNgrams:
 
     Feature hashing with signs (Weinberger et al. 2009, arXiv:0902.2206), n-grams within words as in fastText
     (Bojanowski et al. 2016, arXiv:1607.04606). A concept is a list of words that mean the same in this field
-    (cognition/concepts.yaml): it is what lets a text about fading find one about forgetting. No model of language:
-    a paraphrase in words that no concept lists stays unrecognised.
+    (cognition/concepts.yaml). Tells whether two texts say the same in much the same words; a paraphrase that shares
+    neither words nor concepts stays unrecognised.
     """
 
     name = "hashed_ngrams_1"
@@ -52,10 +59,52 @@ class HashedNgrams:
         vectors = np.zeros((len(texts), _NUM_DIMENSIONS), dtype=np.float32)
         for vector, text in zip(vectors, texts, strict=True):
             for feature, weight in features_of(text).items():
-                place, sign = _place(feature)
-                vector[place] += sign * weight
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return np.asarray(vectors / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)
+                digest = _digest(feature)
+                vector[(digest >> 1) % _NUM_DIMENSIONS] += weight if digest & 1 == 0 else -weight
+        return of_unit_length(vectors)
+
+
+class LatentNgrams:
+    """The same features, weighed by how rare they are and projected onto what varies between given documents.
+
+    Latent semantic analysis (Deerwester et al. 1990): words that occur with the same documents come to lie together,
+    so that the many wordings of the library's entries teach it which words mean the same. Its vectors are comparable
+    to those of the same documents only, and its name says which.
+    """
+
+    def __init__(self, documents: Iterable[Sequence[str]]) -> None:
+        """Learn from documents, each given as its parts.
+
+        Raises:
+            ValueError: there is none.
+        """
+        parts = [list(document) for document in documents]
+        texts = [text for document in parts for text in document]
+        if not texts:
+            raise ValueError("an embedder that learns from documents was given none: use HashedNgrams")
+        owners = np.repeat(np.arange(len(parts)), [len(document) for document in parts])
+        counts = np.stack([_buckets(text) for text in texts])
+        num_holding = np.count_nonzero(counts, axis=0)
+        rarity = np.log1p(len(texts) / np.maximum(num_holding, 1))
+        self._rarity = np.where(num_holding > 1, rarity, 0.0).astype(np.float32)  # what occurs once relates to nothing
+        sums = np.zeros((len(parts), _NUM_BUCKETS), dtype=np.float32)
+        np.add.at(sums, owners, of_unit_length(counts * self._rarity))
+        _, _, directions = np.linalg.svd(of_unit_length(sums), full_matrices=False)
+        self._projection = np.ascontiguousarray(directions[:_NUM_LATENT].T, dtype=np.float32)
+        digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
+        self.name = f"latent_ngrams_1_{digest}"
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        if not texts:
+            return np.zeros((0, self._projection.shape[1]), dtype=np.float32)
+        counts = np.stack([_buckets(text) for text in texts]) * self._rarity
+        return of_unit_length(of_unit_length(counts) @ self._projection)
+
+
+def of_unit_length(vectors: Vectors) -> Vectors:
+    """[N, D] -> rows of unit length; rows of zeros stay."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)
 
 
 def features_of(text: str) -> Mapping[str, float]:
@@ -100,7 +149,14 @@ def _pieces(term: str) -> Iterable[str]:
         yield from (padded[place : place + length] for place in range(len(padded) - length + 1))
 
 
+def _buckets(text: str) -> Vectors:
+    """[H]: a text's features, hashed."""
+    vector = np.zeros(_NUM_BUCKETS, dtype=np.float32)
+    for feature, weight in features_of(text).items():
+        vector[_digest(feature) % _NUM_BUCKETS] += weight
+    return vector
+
+
 @functools.lru_cache(maxsize=1 << 18)
-def _place(feature: str) -> tuple[int, float]:
-    digest = zlib.crc32(feature.encode())
-    return (digest >> 1) % _NUM_DIMENSIONS, 1.0 if digest & 1 else -1.0
+def _digest(feature: str) -> int:
+    return zlib.crc32(feature.encode())

@@ -49,8 +49,8 @@ class LlmCall:
     KEY: ClassVar[tuple[str, ...]] = ("call_id",)
 
     call_id: str
-    role: str  # "researcher", "engineer", "judge", "analyst", "summary"
-    purpose: str  # "propose", "repair", "assess", "calibrate", "explain", "synthesise", "summarise"
+    role: str  # "researcher", "engineer", "judge", "analyst", "summary", "embedder"
+    purpose: str  # "propose", "repair", "assess", "calibrate", "explain", "synthesise", "summarise", "embed"
     number: int  # the candidate's number, or the round
     attempt: int = 0
     sample: int = 0  # where the same question is asked several times

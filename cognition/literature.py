@@ -96,13 +96,12 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vector:
-    """A text's embedding, of unit length."""
+    """The embedding of a document, of unit length: the mean of its parts' vectors."""
 
     TABLE: ClassVar[str] = "vectors"
-    KEY: ClassVar[tuple[str, ...]] = ("embedder", "item_id", "part")
+    KEY: ClassVar[tuple[str, ...]] = ("embedder", "item_id")
 
     embedder: str  # name and version: vectors of two embedders are not comparable
     item: str  # "entry", "insight" or "motivation"
     item_id: str  # entry_id, insight_id or candidate_id
-    part: str  # what of it: "trigger", "wording 1", "body", "text"
     vector: tuple[float, ...]

@@ -9,12 +9,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-EXTRACTORS = "cognition.extractors"  # factory(model: str | None, budget_usd: float) -> adding.Extractor | None
-EMBEDDERS = "cognition.embedders"  # factory(model: str, budget_usd: float) -> embedding.Embedder
+EXTRACTORS = "cognition.extractors"  # factory(Wish) -> adding.Extractor | None, where no model is to be had
+EMBEDDERS = "cognition.embedders"  # factory(Wish) -> embedding.Embedder
 BUILT_IN = "llm"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a factory is asked for."""
+
+    model: str | None  # None: whatever there is
+    budget_usd: float  # the most that it may spend
+    price: tuple[float, float] | None = None  # of input and output, US dollars per million tokens; None: as listed
 
 
 class NotRegistered(ValueError):

@@ -1,6 +1,6 @@
 """Hybrid retrieval: BM25 and embeddings, fused by reciprocal rank, weighed by confidence, then diversified.
 
-BM25 finds the same words (cognition/counting.py), vectors find likeness; their ranks are fused, since their
+BM25 finds the same words (bm25s: Lu 2024, arXiv:2407.03618), vectors find likeness; their ranks are fused, since their
 scores have no common scale (Cormack et al. 2009). Diversification is by maximal marginal relevance (Carbonell and
 Goldstein 1998): of two documents that say the same, the second has to be the better reason to be shown.
 """
@@ -12,18 +12,20 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import bm25s
 import numpy as np
 from numpy.typing import NDArray
 
-from cognition.counting import WordCounts
 from cognition.documents import Document
 from cognition.embedding import Embedder, Vectors
 from cognition.records import Vector
-from cognition.vectors import Near, VectorTable, best_of
+from cognition.vectors import Near, VectorTable
 from cognition.words import terms_of
 
 _DEPTH = 50  # documents of each ranking that are fused
-_RANK_OFFSET = 20  # of reciprocal rank fusion; the usual 60 flattens rankings of a few hundred documents
+_RANK_OFFSET = 10  # of reciprocal rank fusion; the usual 60 flattens rankings of a few hundred documents
+_SMALL = 5_000  # documents: BM25 is made anew whenever they change
+_STALE_SHARE = 0.05  # of more documents, so many may be unknown to it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +34,7 @@ class RetrievalSettings:
 
     words: bool = True  # BM25
     vectors: bool = True
-    diversity: float = 0.3  # 0: by relevance alone; 1: by difference alone
+    diversity: float = 0.15  # 0: by relevance alone; 1: by difference alone
 
     def __post_init__(self) -> None:
         if not (self.words or self.vectors):
@@ -49,14 +51,15 @@ class Hit:
     score: float  # fused, times confidence; comparable within one query
     word_rank: int | None  # 1 is the best; None: not among the first
     vector_rank: int | None
-    similarity: float | None  # cosine of its nearest part
+    similarity: float | None  # cosine
 
 
 class Index:
     """Documents that can be searched; more can be added, and dropped ones are not found any more.
 
-    Finds what an index would find that holds the same documents and never held another. A dropped document's vector
-    and words keep their room. Not safe for use by several threads.
+    Up to 5,000 documents a search finds what a new index over the same documents would find. Beyond that BM25 is made
+    anew only when a twentieth of them has changed: until then new ones are found by their vectors alone. A dropped
+    document's vector keeps its room. Not safe for use by several threads.
     """
 
     def __init__(self, embedder: Embedder, settings: RetrievalSettings | None = None) -> None:
@@ -64,7 +67,10 @@ class Index:
         self._vectors = VectorTable(embedder)
         self._documents: list[Document] = []
         self._places: dict[str, int] = {}
-        self._words = WordCounts()
+        self._terms: list[list[str]] = []
+        self._words: bm25s.BM25 | None = None
+        self._counted: NDArray[np.int64] = np.empty(0, dtype=np.int64)  # places that BM25 knows
+        self._num_changes = 0  # since it was made
         self._live = array("b")  # by place: 0 once it was dropped
         self._kinds: dict[tuple[str, ...], int] = {}  # combinations of slots, numbered
         self._kind_of = array("i")  # by place
@@ -81,8 +87,8 @@ class Index:
             self._documents.append(document)
             self._live.append(1)
             self._kind_of.append(self._kinds.setdefault(document.slots, len(self._kinds)))
-            if self.settings.words:
-                self._words.add(terms_of(document.text))
+            self._terms.append(terms_of(document.text) if self.settings.words else [])
+            self._num_changes += 1
         return made
 
     def reweigh(self, item_id: str, confidence: float) -> None:
@@ -96,8 +102,7 @@ class Index:
         place = self._places.pop(item_id, None)
         if place is not None:
             self._live[place] = 0
-            if self.settings.words:
-                self._words.drop(terms_of(self._documents[place].text))
+            self._num_changes += 1
 
     def search(
         self, query: str, num: int, slot: str | None = None, *, vector: Vectors | None = None
@@ -153,17 +158,32 @@ class Index:
 
     def _by_words(self, query: str, allowed: NDArray[np.bool_] | None) -> list[int]:
         """Places of documents that share words with the query, best first."""
-        scores = self._words.scores(terms_of(query))
+        self._count()
+        terms = [term for term in terms_of(query) if self._words is not None and term in self._words.vocab_dict]
+        if self._words is None or not terms:
+            return []
+        scores = self._words.get_scores(terms)
         if allowed is not None:
-            scores = np.where(allowed, scores, np.float32(0))
-        return [int(place) for place in best_of(scores, _DEPTH)]
+            scores = np.where(allowed[self._counted], scores, np.float32(0))
+        return [int(self._counted[row]) for row in _best(scores, _DEPTH)]
+
+    def _count(self) -> None:
+        """Make BM25 anew where it does not know enough."""
+        if self._num_changes == 0 or (len(self) > _SMALL and self._num_changes <= _STALE_SHARE * len(self._counted)):
+            return
+        self._counted = np.flatnonzero(np.array(self._live))
+        self._words, self._num_changes = None, 0
+        terms = [self._terms[place] for place in self._counted]
+        if any(terms):
+            self._words = bm25s.BM25()
+            self._words.index(terms, show_progress=False)
 
     def _diverse(self, hits: Sequence[Hit], num: int) -> list[Hit]:
         """Hits in the order of maximal marginal relevance; a second one of a group comes after all groups' first."""
         if self.settings.diversity == 0 or len(hits) <= 1:
             return list(hits[:num])
         vectors = self._vectors.vectors_of([self._places[hit.document.item_id] for hit in hits])
-        likeness = np.einsum("nd,md->nm", vectors, vectors)  # not `@`: see cognition/vectors.py
+        likeness = vectors @ vectors.T
         best, weight = hits[0].score, self.settings.diversity
         left, chosen = list(range(len(hits))), [0]
         left.remove(0)
@@ -178,3 +198,12 @@ class Index:
             left.remove(picked := max(left, key=worth))
             chosen.append(picked)
         return [hits[place] for place in chosen]
+
+
+def _best(scores: NDArray[np.float32], num: int) -> NDArray[np.int64]:
+    """Places of the `num` largest scores [N] above zero, best first; of equal ones the first place is the better."""
+    above = np.flatnonzero(scores > 0)
+    if len(above) > num:
+        found = scores[above]
+        above = above[found >= np.partition(found, len(found) - num)[len(found) - num]]
+    return above[np.argsort(-scores[above], kind="stable")][:num]

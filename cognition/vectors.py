@@ -1,45 +1,46 @@
-"""Vectors of documents' parts, searched in memory. What a store holds of them in Parquet is taken from there.
+"""Vectors of documents, searched in DuckDB. What a store holds of them in Parquet is taken from there.
+
+A document is the mean of its parts' vectors: of an entry, of all wordings of what it treats.
 
 Shapes: N vectors, D dimensions.
 """
 
 from __future__ import annotations
 
-import re
-from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import duckdb
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from cognition.documents import Document
-from cognition.embedding import Embedder, Vectors
+from cognition.embedding import Embedder, Vectors, of_unit_length
 from cognition.records import Vector
 
-_BLOCK = 2**20  # figures; memory grows by as many, without moving what is there
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {"autoinstall_known_extensions": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Near:
-    """A document by the nearest of its parts."""
+    """A document that is like what was asked for."""
 
     place: int  # of the document, in the order in which they were added
     similarity: float  # cosine
 
 
 class VectorTable:
-    """The parts of documents under one embedder, in memory; documents are known by their place.
+    """The vectors of documents under one embedder, in memory; documents are known by their place.
 
-    Not safe for use by several threads. Exact search over all of them, in one thread; benchmarks/cognition_scale.py
-    measures what 100,000 take.
+    Exact search over all of them; benchmarks/cognition_scale.py measures 100,000. Not safe for use by several threads.
     """
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
-        self._blocks: list[Vectors] = []  # [R, D] each; the last one is not full
-        self._firsts = array("q")  # of each document: the row of its first part
-        self._num_parts = 0
+        self._connection = duckdb.connect(":memory:", config=_CONFIG)
+        self._num_dimensions = 0
+        self._num_documents = 0
 
     def add(self, documents: Sequence[Document], known: Iterable[Vector] = ()) -> tuple[Vector, ...]:
         """Take documents in; returns the vectors that had to be made, for the store.
@@ -53,31 +54,21 @@ class VectorTable:
         """
         if empty := [document.item_id for document in documents if not document.parts]:
             raise ValueError(f"{empty[0]} has no part that could be searched: give its text")
-        ready = {
-            (vector.item_id, vector.part): vector.vector for vector in known if vector.embedder == self._embedder.name
-        }
-        wanted = [(document, part) for document in documents for part in document.parts]
-        missing = [(document, part) for document, part in wanted if (document.item_id, part) not in ready]
-        made: tuple[Vector, ...] = ()
-        if missing:
-            vectors = self._embedder.embed([document.parts[part] for document, part in missing])
-            made = tuple(
-                Vector(
-                    embedder=self._embedder.name,
-                    item=document.item,
-                    item_id=document.item_id,
-                    part=part,
-                    vector=tuple(vector.tolist()),
-                )
-                for (document, part), vector in zip(missing, vectors, strict=True)
+        if not documents:
+            return ()
+        ready = {vector.item_id: vector.vector for vector in known if vector.embedder == self._embedder.name}
+        missing = [document for document in documents if document.item_id not in ready]
+        made = tuple(
+            Vector(
+                embedder=self._embedder.name,
+                item=document.item,
+                item_id=document.item_id,
+                vector=tuple(vector.tolist()),
             )
-            ready |= {(vector.item_id, vector.part): vector.vector for vector in made}
-        if wanted:
-            self._append(np.array([ready[document.item_id, part] for document, part in wanted], dtype=np.float32))
-        first = self._num_parts - len(wanted)
-        for document in documents:
-            self._firsts.append(first)
-            first += len(document.parts)
+            for document, vector in zip(missing, self._embedded(missing), strict=True)
+        )
+        ready |= {vector.item_id: vector.vector for vector in made}
+        self._insert(np.array([ready[document.item_id] for document in documents], dtype=np.float32))
         return made
 
     def nearest(self, text: str, num: int, allowed: NDArray[np.bool_] | None = None) -> list[Near]:
@@ -86,67 +77,62 @@ class VectorTable:
         Args:
             allowed: [N], which places may be found; None: all.
         """
-        if self._num_parts == 0:
+        if self._num_documents == 0:
             return []
         return self.nearest_to(self._embedder.embed([text])[0], num, allowed)
 
     def nearest_to(self, vector: Vectors, num: int, allowed: NDArray[np.bool_] | None = None) -> list[Near]:
         """`nearest` of a vector [D] of unit length."""
-        if self._num_parts == 0:
+        if self._num_documents == 0:
             return []
-        vector = np.asarray(vector, dtype=np.float32)
-        # Not `@`: waking BLAS's threads takes longer than this product, the more so beside others.
-        products = [np.einsum("nd,d->n", block, vector) for block in self._blocks]
-        similarities = np.concatenate(products)[: self._num_parts]
-        if self._num_parts > len(self._firsts):
-            similarities = np.maximum.reduceat(similarities, np.array(self._firsts))
+        among = ""
         if allowed is not None:
-            similarities = np.where(allowed, similarities, np.float32(0))
-        return [Near(place=int(place), similarity=float(similarities[place])) for place in best_of(similarities, num)]
+            self._connection.register("_allowed", pa.table({"place": np.flatnonzero(allowed)}))
+            among = "AND place IN (SELECT place FROM _allowed)"
+        found = self._connection.execute(
+            f"SELECT place, array_inner_product(vector, ?::FLOAT[{self._num_dimensions}]) AS similarity "
+            f"FROM vectors WHERE similarity > 0 {among} ORDER BY similarity DESC, place LIMIT ?",
+            [vector.tolist(), num],
+        ).fetchall()
+        return [Near(place=int(place), similarity=float(similarity)) for place, similarity in found]
 
     def vectors_of(self, places: Sequence[int]) -> Vectors:
+        """[N, D], in the order of `places`."""
+        wanted = ", ".join(str(int(place)) for place in places)
+        rows = self._connection.execute(f"SELECT place, vector FROM vectors WHERE place IN ({wanted})").fetchall()
+        found = dict(rows)
+        return np.array([found[place] for place in places], dtype=np.float32)
+
+    def _embedded(self, documents: Sequence[Document]) -> Vectors:
         """[N, D]: the mean of each document's parts, of unit length."""
-        means = np.stack([self._rows(self._first(place), self._first(place + 1)).sum(axis=0) for place in places])
-        lengths = np.linalg.norm(means, axis=1, keepdims=True)
-        return np.asarray(means / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)
-
-    def _first(self, place: int) -> int:
-        """The row of a document's first part; of the place behind the last one: the number of rows."""
-        return self._firsts[place] if place < len(self._firsts) else self._num_parts
-
-    def _rows(self, first: int, end: int) -> Vectors:
-        num_rows = len(self._blocks[0])
-        return np.stack([self._blocks[row // num_rows][row % num_rows] for row in range(first, end)])
-
-    def _append(self, vectors: Vectors) -> None:
-        num_dimensions = vectors.shape[1] if vectors.ndim == 2 else 0
-        if num_dimensions == 0:
-            raise ValueError(f"{self._embedder.name} gives vectors of shape {vectors.shape}: [N, D] is needed")
-        if self._blocks and num_dimensions != self._blocks[0].shape[1]:
+        texts = [text for document in documents for text in document.parts.values()]
+        if not texts:
+            return np.empty((0, self._num_dimensions), dtype=np.float32)
+        owners = np.repeat(np.arange(len(documents)), [len(document.parts) for document in documents])
+        vectors = self._embedder.embed(texts)
+        if vectors.ndim != 2 or len(vectors) != len(texts):
             raise ValueError(
-                f"{self._embedder.name} gives {num_dimensions} dimensions and gave {self._blocks[0].shape[1]} before: "
+                f"{self._embedder.name} gives vectors of shape {vectors.shape}: [{len(texts)}, D] is needed"
+            )
+        sums = np.zeros((len(documents), vectors.shape[1]), dtype=np.float32)
+        np.add.at(sums, owners, vectors)
+        return of_unit_length(sums)
+
+    def _insert(self, matrix: Vectors) -> None:
+        num, num_dimensions = matrix.shape if matrix.ndim == 2 else (0, 0)
+        if num_dimensions == 0:
+            raise ValueError(f"{self._embedder.name} gives vectors of shape {matrix.shape}: [N, D] is needed")
+        if self._num_dimensions == 0:
+            self._num_dimensions = num_dimensions
+            self._connection.execute(f"CREATE TABLE vectors (place BIGINT, vector FLOAT[{num_dimensions}])")
+        if num_dimensions != self._num_dimensions:
+            raise ValueError(
+                f"{self._embedder.name} gives {num_dimensions} dimensions and gave {self._num_dimensions} before: "
                 "name one model, or start a fresh run"
             )
-        num_rows = max(1, _BLOCK // num_dimensions)
-        while len(vectors):
-            used = self._num_parts % num_rows
-            if used == 0:
-                self._blocks.append(np.zeros((num_rows, num_dimensions), dtype=np.float32))
-            taken = vectors[: num_rows - used]
-            self._blocks[-1][used : used + len(taken)] = taken
-            self._num_parts += len(taken)
-            vectors = vectors[len(taken) :]
-
-
-def best_of(scores: NDArray[np.float32], num: int) -> NDArray[np.int64]:
-    """Places of the `num` largest scores [N] above zero, best first; of equal ones the first place is the better."""
-    above = np.flatnonzero(scores > 0)
-    if len(above) > num:
-        found = scores[above]
-        above = above[found >= np.partition(found, len(found) - num)[len(found) - num]]
-    return above[np.argsort(-scores[above], kind="stable")][:num]
-
-
-def plain_name(text: str) -> str:
-    """An embedder's name from what a user calls its model: letters, digits, '.', '-', '_' and '/' are kept."""
-    return re.sub(r"[^A-Za-z0-9._/-]", "_", text)
+        places = pa.array(range(self._num_documents, self._num_documents + num), pa.int64())
+        column = pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), num_dimensions)
+        self._connection.register("_new", pa.table({"place": places, "vector": column}))
+        self._connection.execute("INSERT INTO vectors SELECT * FROM _new")
+        self._connection.unregister("_new")
+        self._num_documents += num

@@ -15,7 +15,7 @@ from agents.brief import Brief, Knowledge, Member
 from agents.telling import entry_text
 from agents.weakness import query_of, weakness_of_evidence
 from cognition.documents import ENTRY, INSIGHT, document_of_entry
-from cognition.embedding import Embedder, HashedNgrams, Vectors
+from cognition.embedding import Embedder, HashedNgrams, LatentNgrams, Vectors
 from cognition.library import Library
 from cognition.memory import Memory, Remembered
 from cognition.records import Candidate, Insight, Origin, Retrieval, Vector
@@ -46,11 +46,12 @@ class CognitionBase:
     ) -> None:
         self._settings, self._library, self._carried, self._rows = settings, library, tuple(carried), rows
         self._deterministic = deterministic
-        self._embedder = embedder or HashedNgrams()
+        self._embedder: Embedder = embedder or HashedNgrams()
+        self._given = embedder is not None
         self._ranking = RetrievalSettings(diversity=settings.diversity)
         self._entries = Index(self._embedder, self._ranking)
         self._memory = Memory(self._embedder, self._ranking)
-        self._vectors: dict[str, tuple[Vector, ...]] = {}  # of insights, by their id
+        self._vectors: dict[str, Vector] = {}  # of insights, by their id
         self._num_remembered = 0  # of the population's insights
         self._told: dict[tuple[int, int], tuple[Retrieval, ...]] = {}
 
@@ -67,11 +68,15 @@ class CognitionBase:
             *(entry for key, entry in self._library.entries.items() if key not in entries),
             *(insight for insight in self._carried if insight.from_run not in runs),
         )
-        if searched:
-            stored = self._rows.vectors(self._embedder.name)
-            self._hold([vector for vector in stored if vector.item == INSIGHT])
+        if searched and entries:
             # What the campaign started with counts: a file that was edited since then belongs to another campaign.
             documents = [document_of_entry(entry, papers[entry.paper_id]) for entry in entries.values()]
+            if not self._given:
+                self._embedder = LatentNgrams([list(document.parts.values()) for document in documents])
+                self._entries = Index(self._embedder, self._ranking)
+                self._memory = Memory(self._embedder, self._ranking)
+            stored = self._rows.vectors(self._embedder.name)
+            self._hold([vector for vector in stored if vector.item == INSIGHT])
             self._rows.record(*self._entries.add(documents, stored))
 
     def tell(self, brief: Brief, arm: Arm, reference: Member | None) -> Brief:
@@ -162,20 +167,15 @@ class CognitionBase:
         self._keep(self._memory.add(new, self._held(new)))
 
     def _keep(self, made: Sequence[Vector]) -> None:
-        held = {(vector.item_id, vector.part) for item_id in {v.item_id for v in made} for vector in self._of(item_id)}
-        new = [vector for vector in made if (vector.item_id, vector.part) not in held]
+        new = [vector for vector in made if vector.item_id not in self._vectors]
         self._hold(new)
         self._rows.record(*new)
 
     def _hold(self, vectors: Sequence[Vector]) -> None:
-        for vector in vectors:
-            self._vectors[vector.item_id] = (*self._of(vector.item_id), vector)
+        self._vectors |= {vector.item_id: vector for vector in vectors}
 
     def _held(self, insights: Sequence[Insight]) -> list[Vector]:
-        return [vector for insight in insights for vector in self._of(insight.insight_id)]
-
-    def _of(self, insight_id: str) -> tuple[Vector, ...]:
-        return self._vectors.get(insight_id, ())
+        return [self._vectors[insight.insight_id] for insight in insights if insight.insight_id in self._vectors]
 
     def _nearest(self, vector: Vectors) -> tuple[str, str, float]:
         """Source, id and cosine of the entry or insight that is nearest to an element."""

@@ -23,7 +23,7 @@ class CognitionSettings:
     from_runs: tuple[str, ...] = ()  # run folders whose insights are carried over
     num_entries: int = 4
     num_insights: int = 12
-    diversity: float = 0.3
+    diversity: float = 0.15
 
     def __post_init__(self) -> None:
         for name, value in (("num_entries", self.num_entries), ("num_insights", self.num_insights)):

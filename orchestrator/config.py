@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from agents.brief import Evidence
 from agents.fitness import FitnessSettings
 from agents.grammar.proposer import GrammarSettings
+from agents.llm.choice import with_provider
 from agents.llm.prices import prices_of
 from agents.llm.settings import LlmSettings
 from cognition.novelty import SAME_BEHAVIOUR
@@ -33,7 +34,7 @@ from orchestrator.arms import ArmSettings, resolved_arms
 from orchestrator.cognition_settings import CognitionSettings
 from orchestrator.errors import UsageError
 from orchestrator.founders import founder_names
-from orchestrator.language import recorded, require_keys, with_provider
+from orchestrator.language import recorded, require_keys
 from orchestrator.selection import SelectionSettings
 
 CONF = Path(__file__).resolve().parent.parent / "conf"

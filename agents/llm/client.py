@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from agents.ledger import Cost, Refusal
 from agents.llm.prices import actual_usd, worst_cost
 from agents.llm.secrets import redacted, secrets_in
-from agents.llm.settings import LlmSettings, ModelSettings, Price
+from agents.llm.settings import LlmSettings, ModelSettings, Price, Retries
 from agents.llm.wire import CallFailed, Completion, Line, Message, Request
 from agents.prompting import Prompt, correction
 from agents.purse import Ticket
@@ -153,16 +153,10 @@ class Client:
             except CallFailed as failure:
                 if failure.drop is not None:
                     continue  # at once, without that parameter: the line has taken note
-                patience = failure.retry_after_s is None or failure.retry_after_s <= retries.most_s
-                if not (failure.worth_retrying and patience and num < retries.num):
+                if not worth_another_try(failure, retries, num):
                     raise
                 num += 1
-                await asyncio.sleep(self._pause_s(num, failure.retry_after_s))
-
-    def _pause_s(self, num: int, retry_after_s: float | None) -> float:
-        retries = self.settings.retries
-        backoff = min(retries.most_s, retries.base_s * 2.0 ** (num - 1)) * random.uniform(0.5, 1.0)
-        return max(backoff, retry_after_s or 0.0)
+                await asyncio.sleep(pause_s(retries, num, failure.retry_after_s))
 
     async def _once(
         self,
@@ -252,6 +246,18 @@ class Client:
             messages=redacted(text, self._secrets),
             outcome=CallOutcome.lost,
         )
+
+
+def worth_another_try(failure: CallFailed, retries: Retries, num: int) -> bool:
+    """Whether the same call is made again after it was so `num` times already."""
+    patience = failure.retry_after_s is None or failure.retry_after_s <= retries.most_s
+    return failure.worth_retrying and patience and num < retries.num
+
+
+def pause_s(retries: Retries, num: int, retry_after_s: float | None) -> float:
+    """How long the `num`-th try again waits: what the provider asks for, or longer each time, with jitter."""
+    backoff = min(retries.most_s, retries.base_s * 2.0 ** (num - 1)) * random.uniform(0.5, 1.0)
+    return max(backoff, retry_after_s or 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ def prices_of(settings: LlmSettings) -> dict[str, Price]:
     Raises:
         ValueError: the price of one is unknown, and that was not waived.
     """
-    return {model.model: price_of(model, settings.unknown_price) for model in settings.models.values()}
+    return {model.model: price_of(model, settings.unknown_price) for model in settings.every_model}
 
 
 def price_of(model: ModelSettings, unknown: str = "error") -> Price:
@@ -39,7 +39,8 @@ def price_of(model: ModelSettings, unknown: str = "error") -> Price:
         return FREE
     raise ValueError(
         f"the price of {model.model} is not known: state it in US dollars per million tokens with "
-        "'+llm.models.NAME.price={input: X, output: Y}', or count it as free with llm.unknown_price=waive"
+        "'+llm.models.NAME.price={input: X, output: Y}' (an embedder's with 'llm.embedding.price=...'), or count it as "
+        "free with llm.unknown_price=waive"
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-ROLES = ("researcher", "engineer", "judge", "analyst", "summary")
+ROLES = ("researcher", "engineer", "judge", "analyst", "summary", "librarian")
 FORMATS = ("auto", "schema", "tool", "text")
 CHOICES = ("bandit", "weights")
 MODES = ("refine", "combine", "simplify", "explore", "repair")
@@ -120,6 +120,40 @@ class BanditSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingSettings:
+    """The model that turns texts into vectors for retrieval. None: what is built in, which needs no model."""
+
+    model: str | None = None  # as LiteLLM names it
+    api_base: str | None = None  # an OpenAI-compatible server; a loopback one costs nothing
+    price: Price | None = None  # null: LiteLLM's list
+    num_texts: int = 64  # of one call, at the most
+    concurrency: int = 4
+    timeout_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.model == "":
+            raise ValueError("llm.embedding.model is empty: use PROVIDER/NAME as LiteLLM writes it, or null")
+        if not 1 <= self.num_texts <= 2048:
+            raise ValueError(f"llm.embedding.num_texts is {self.num_texts}: use 1 to 2048")
+        if self.concurrency < 1:
+            raise ValueError(f"llm.embedding.concurrency is {self.concurrency}: use 1 or more")
+        _positive("llm.embedding.timeout_s", self.timeout_s)
+
+    @property
+    def as_model(self) -> ModelSettings | None:
+        """The same as a model to be called; None where none is."""
+        if self.model is None:
+            return None
+        return ModelSettings(
+            model=self.model,
+            api_base=self.api_base,
+            price=self.price,
+            concurrency=self.concurrency,
+            timeout_s=self.timeout_s,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LlmSettings:
     """Everything about language models. `models` empty: there is none, and every role is built in."""
 
@@ -127,6 +161,7 @@ class LlmSettings:
     models: Mapping[str, ModelSettings] = field(default_factory=dict)
     roles: Mapping[str, RoleSettings] = field(default_factory=dict)
     unknown_price: str = "error"  # or "waive": a model whose price nobody knows counts as free
+    embedding: EmbeddingSettings = field(default_factory=EmbeddingSettings)
     transcript: str | None = None  # a run folder: its recorded replies stand in for all models
     retries: Retries = field(default_factory=Retries)
     patience: int = 8  # so many numbers in a row without a proposal: the campaign stops and says so
@@ -169,6 +204,12 @@ class LlmSettings:
         ):
             if value < least:
                 raise ValueError(f"llm.{name} is {value}: use {least} or more")
+
+    @property
+    def every_model(self) -> tuple[ModelSettings, ...]:
+        """Those that play roles, and the one that embeds."""
+        embedding = self.embedding.as_model
+        return (*self.models.values(), *(() if embedding is None else (embedding,)))
 
     def role(self, role: str) -> RoleSettings:
         return self.roles.get(role, RoleSettings())

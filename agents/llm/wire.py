@@ -1,16 +1,19 @@
 """One call over LiteLLM: a request in, a completion or a typed failure out. The only module that knows LiteLLM.
 
-It makes exactly one HTTP request for one `send`: retries are the client's, so that every attempt is in the books.
+It makes exactly one HTTP request for one `send` or `embed`: retries are the callers', so that every attempt is in the
+books.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
+import logging
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,7 +25,7 @@ from cognition.records import CallOutcome, LlmCall
 Message = Mapping[str, str]
 
 _QUOTA = ("insufficient_quota", "exceeded your current quota", "credit balance", "payment required")
-_OPTIONAL = ("response_format", "temperature", "tools", "tool_choice")
+_OPTIONAL = ("encoding_format", "response_format", "temperature", "tools", "tool_choice")
 _MOST_TOKENS = 10**9  # no call has more
 _GRACE_S = 5.0  # beyond the time-out that the HTTP client is given
 
@@ -49,6 +52,14 @@ class Completion:
     written_tokens: int = 0  # written to the provider's cache
     output_tokens: int = 0
     model: str | None = None  # where it is not the one that was asked: a recording's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
+    """Vectors as they came, in the order of the texts; nothing but their number is checked."""
+
+    vectors: tuple[tuple[float, ...], ...]
+    input_tokens: int = 0
 
 
 class CallFailed(Exception):
@@ -95,13 +106,31 @@ class LiteLlmLine:
 
     def __init__(self) -> None:
         self._refused: dict[str, set[str]] = {}  # parameters that a model turned out not to take
+        self._known_before: set[str] | None = None  # LiteLLM's clients before the first call
 
     async def send(self, model: ModelSettings, request: Request) -> Completion:
-        litellm = await asyncio.to_thread(_litellm)
+        litellm = await self._ready()
         asked = _arguments(litellm, model, request, self._refused.get(model.model, set()))
+        return _completion(await self._answer(litellm.acompletion, model, asked))
+
+    async def embed(self, model: ModelSettings, texts: Sequence[str]) -> Embedded:
+        """Vectors of texts. Raises CallFailed."""
+        litellm = await self._ready()
+        asked = {"input": list(texts), "encoding_format": "float", **_reached(model)}
+        refused = self._refused.get(model.model, set())
+        asked = {name: value for name, value in asked.items() if name not in refused}
+        return _embedded(await self._answer(litellm.aembedding, model, asked), len(texts))
+
+    async def _ready(self) -> Any:
+        litellm = await asyncio.to_thread(_litellm)
+        if self._known_before is None:
+            self._known_before = set(litellm.in_memory_llm_clients_cache.cache_dict)
+        return litellm
+
+    async def _answer(self, call: Callable[..., Awaitable[Any]], model: ModelSettings, asked: Mapping[str, Any]) -> Any:
         try:
             async with asyncio.timeout(model.timeout_s + _GRACE_S):
-                response = await litellm.acompletion(**asked)
+                return await call(**asked)
         except TimeoutError:
             raise CallFailed(CallOutcome.timeout, f"no answer within {model.timeout_s:g} s") from None
         except Exception as error:  # the boundary to LiteLLM: its providers throw what they like
@@ -109,7 +138,20 @@ class LiteLlmLine:
             if failure.drop is not None:
                 self._refused.setdefault(model.model, set()).add(failure.drop)
             raise failure from error
-        return _completion(response)
+
+    async def hang_up(self) -> None:
+        """Close the connections that were opened since: for commands, whose event loop ends before their process."""
+        if self._known_before is None:
+            return
+        cache = (await asyncio.to_thread(_litellm)).in_memory_llm_clients_cache
+        for key in set(cache.cache_dict) - self._known_before:
+            client = cache.cache_dict[key]
+            cache.delete_cache(key)
+            closing = getattr(client, "aclose", None) or getattr(client, "close", None)
+            result = None if closing is None else closing()
+            if inspect.isawaitable(result):
+                await result
+        self._known_before = None
 
 
 def failure_of(error: Exception, asked: Mapping[str, Any] | None = None) -> CallFailed:
@@ -181,20 +223,12 @@ def _until(date: str) -> float | None:
 
 def _arguments(litellm: Any, model: ModelSettings, request: Request, refused: set[str]) -> dict[str, Any]:
     asked: dict[str, Any] = {
-        "model": model.model,
         "messages": _messages(model, request.messages),
         "max_tokens": request.max_output_tokens,
-        "timeout": model.timeout_s,
-        "max_retries": 0,
-        "num_retries": 0,
-        "drop_params": True,  # of those that LiteLLM knows the model not to take
+        **_reached(model),
     }
     if model.temperature:
         asked["temperature"] = request.temperature
-    if model.api_base is not None:
-        asked["api_base"] = model.api_base
-        if model.loopback and not os.environ.get("OPENAI_API_KEY"):
-            asked["api_key"] = "none"  # local servers want some key
     if request.form is not None:
         how = _structured(litellm, model)
         if how == "schema" and "response_format" not in refused:
@@ -205,6 +239,22 @@ def _arguments(litellm: Any, model: ModelSettings, request: Request, refused: se
             asked["tool_choice"] = {"type": "function", "function": {"name": request.form.__name__}}
             asked["_skip_mcp_handler"] = True
     return {name: value for name, value in asked.items() if name not in refused}
+
+
+def _reached(model: ModelSettings) -> dict[str, Any]:
+    """What every call of a model has: where it is, how long it may take, and that it is made once."""
+    asked: dict[str, Any] = {
+        "model": model.model,
+        "timeout": model.timeout_s,
+        "max_retries": 0,
+        "num_retries": 0,
+        "drop_params": True,  # of those that LiteLLM knows the model not to take
+    }
+    if model.api_base is not None:
+        asked["api_base"] = model.api_base
+        if model.loopback and not os.environ.get("OPENAI_API_KEY"):
+            asked["api_key"] = "none"  # local servers want some key
+    return asked
 
 
 def _structured(litellm: Any, model: ModelSettings) -> str:
@@ -250,6 +300,18 @@ def _completion(response: Any) -> Completion:
     )
 
 
+def _embedded(response: Any, num_texts: int) -> Embedded:
+    """The vectors by their index: an answer need not keep the order."""
+    try:
+        rows = {int(row["index"]): tuple(float(figure) for figure in row["embedding"]) for row in response.data}
+        tokens = _count(response.usage.prompt_tokens)
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise CallFailed(CallOutcome.dropped, f"the answer holds no vectors ({type(error).__name__})") from error
+    if sorted(rows) != list(range(num_texts)):
+        raise CallFailed(CallOutcome.dropped, f"{num_texts} vectors were asked for and {len(rows)} came")
+    return Embedded(vectors=tuple(rows[place] for place in range(num_texts)), input_tokens=tokens)
+
+
 def _count(figure: Any) -> int:
     """A provider's count of tokens, as far as it can be one."""
     return min(_MOST_TOKENS, max(0, int(figure or 0)))
@@ -263,4 +325,7 @@ def _litellm() -> Any:
 
     litellm.suppress_debug_info = True
     litellm.telemetry = False
+    # Embeddings take max_retries=0 for "not set": without this they repeat calls that no row tells of.
+    litellm.DEFAULT_MAX_RETRIES = 0  # type: ignore[attr-defined]
+    logging.getLogger("LiteLLM").setLevel(logging.ERROR)  # it warns of event loops that changed, and the like
     return litellm

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any, Literal, TypeVar
 
 import json_repair
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from agents.llm.client import Answer, Unreadable
 from agents.replies.fences import blocks_in
+from cognition.draft import printable
+from cognition.library import LENGTHS, TOPICS
 
 F = TypeVar("F", bound=BaseModel)
 
@@ -87,7 +99,71 @@ class SynthesisForm(_Form):
     cites: list[str] = Field(default_factory=list, max_length=40)
 
 
-def read_form(answer: Answer, form: type[F]) -> F:
+def _in_bounds(text: str, info: ValidationInfo) -> str:
+    """As long as the library wants it. Not in the schema: some providers refuse lengths there."""
+    least, most = LENGTHS[str(info.field_name)]
+    length = len(text if info.field_name == "equation" else " ".join(text.split()))
+    if not least <= length <= most:
+        raise ValueError(f"has {length} characters, use {least} to {most}")
+    if "TODO" in text:
+        raise ValueError("says TODO, fill it in")
+    return text
+
+
+_Text = Annotated[str, AfterValidator(_in_bounds)]
+OPERATORS = (  # of kernels.dispatch
+    *("linear_attn", "retention", "simple_gla", "gla", "delta_rule", "gated_delta_rule", "kda", "dplr_delta_rule"),
+    *("causal_conv", "two_scale_fir", "rms_norm_gated", "path_fusion", "fuse_paths", "path_weights", "with_state"),
+)
+
+
+class _PaperText(_Form):
+    @field_validator("*", mode="before")
+    @classmethod
+    def _printable(cls, value: Any) -> Any:
+        """What cannot be printed counts as spaces: lengths are those of the file that is written."""
+        if isinstance(value, str):
+            return "\n".join(map(printable, value.splitlines()))
+        return [cls._printable(item) for item in value] if isinstance(value, list) else value
+
+
+class EntryForm(_PaperText):
+    """One idea of a paper, as the library keeps it."""
+
+    name: str
+    slots: list[Literal["token_mixer", "channel_mixer"]] = Field(min_length=1)
+    trigger: _Text
+    wordings: list[str] = Field(default_factory=list, max_length=6)
+    insight: _Text
+    mechanism: _Text
+    equation: _Text
+    implementation: _Text
+    operators: list[str] = Field(default_factory=list)
+    cost: _Text
+    state: _Text
+    failure_modes: _Text
+
+    @field_validator("name")
+    @classmethod
+    def _as_id(cls, name: str) -> str:
+        return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:60]
+
+    @field_validator("operators")
+    @classmethod
+    def _known(cls, operators: list[str]) -> list[str]:
+        return [name for name in operators if name in OPERATORS]
+
+
+class PaperForm(_PaperText):
+    """What a librarian takes out of a paper. Its identifier is not asked for: models make them up."""
+
+    title: Annotated[str, StringConstraints(strip_whitespace=True)]
+    year: int
+    topic: str = Field(json_schema_extra={"enum": list(TOPICS)})
+    entries: list[EntryForm]
+
+
+def read_form(answer: Answer, form: type[F], *, num_errors: int = 3) -> F:
     """The reply as a form.
 
     Raises:
@@ -99,7 +175,9 @@ def read_form(answer: Answer, form: type[F]) -> F:
     try:
         return form.model_validate(value)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'object'}: {e['msg']}" for e in error.errors()[:3])
+        wrong = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'object'}: {e['msg']}" for e in error.errors()[:num_errors]
+        )
         raise Unreadable(f"the JSON object does not fit ({wrong}); it needs {_fields(form)}") from error
 
 

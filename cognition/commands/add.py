@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from datetime import date
 from pathlib import Path
 
 from cognition.adding import FOLDER, ExtractionFailed, Extractor, Refused, add_paper
-from cognition.registered import BUILT_IN, EXTRACTORS, NotRegistered, registered
+from cognition.registered import BUILT_IN, EXTRACTORS, NotRegistered, Wish, registered
 from cognition.sources import SUFFIXES, SourceError
 
 HELP = "add a paper to a folder of yours: extracted by a language model, or as a skeleton to fill in"
@@ -22,15 +23,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="as LiteLLM names it; else what the environment offers; 'none': a skeleton")
     parser.add_argument("--identifier", default="", metavar="ID", help="arXiv:2406.06484 or doi:10.1000/x")
     parser.add_argument("--force", action="store_true", help="also where it looks like a paper that is known")
-    parser.add_argument("--budget-usd", type=float, default=BUDGET_USD, help="the most that it may cost (%(default)s)")
+    parser.add_argument(
+        "--budget-usd", type=_dollars, default=BUDGET_USD, help="the most that it may cost (%(default)s)"
+    )
+    parser.add_argument(
+        "--price", type=_dollars, nargs=2, metavar=("INPUT", "OUTPUT"), help="US dollars per million tokens"
+    )
     parser.add_argument("--extractor", default=BUILT_IN, help="one of another package (%(default)s)")
 
 
 def run(options: argparse.Namespace) -> int:
     """Adds the paper; 0, or 2 with one line on stderr."""
     try:
-        if not 0 <= options.budget_usd < float("inf"):
-            raise Refused(f"--budget-usd is {options.budget_usd}: use US dollars, 0 or more")
         added = add_paper(
             options.source,
             options.into,
@@ -50,6 +54,13 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _dollars(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no amount: use US dollars, 0 or more")
+    return value
+
+
 def _extractor(options: argparse.Namespace) -> Extractor | None:
     """None: no model is wanted, or none is to be had."""
     if options.model == "none":
@@ -61,7 +72,8 @@ def _extractor(options: argparse.Namespace) -> Extractor | None:
             raise
         print(f"without a language model: {error}")  # cognition alone, without the package that has models
         return None
-    extractor: Extractor | None = factory(options.model, options.budget_usd)
+    price = None if options.price is None else (options.price[0], options.price[1])
+    extractor: Extractor | None = factory(Wish(model=options.model, budget_usd=options.budget_usd, price=price))
     if extractor is None:
         print("without a language model: name one with --model, or set a key or OPENAI_API_BASE in the environment")
     return extractor

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from cognition.documents import document_of_entry
-from cognition.embedding import Embedder, HashedNgrams
+from cognition.embedding import Embedder, LatentNgrams, NoVectors
 from cognition.library import Library, LibraryError, load_library
 from cognition.memory import Memory, Remembered
 from cognition.reader import Reader
 from cognition.records import Entry, Insight
-from cognition.registered import EMBEDDERS, NotRegistered, registered
+from cognition.registered import EMBEDDERS, NotRegistered, Wish, registered
 from cognition.retrieval import Hit, Index
 
 HELP = "find what is known about a shortcoming: entries of the library, and insights of runs"
@@ -48,10 +48,10 @@ def run(options: argparse.Namespace) -> int:
         slots = {slot for entry in library.entries.values() for slot in entry.slots}
         if options.slot and options.slot not in slots:
             raise ValueError(f"--slot is {options.slot!r}: entries are for {', '.join(sorted(slots))}")
-        embedder = _embedder(options)
+        embedder = _embedder(library, options)
         entries = _entries(library, embedder, options)
         insights = _insights(embedder, options)
-    except (LibraryError, NotRegistered, ValueError, OSError) as error:
+    except (LibraryError, NotRegistered, NoVectors, ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return _USAGE
     if options.format == "json":
@@ -66,10 +66,11 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _embedder(options: argparse.Namespace) -> Embedder:
+def _embedder(library: Library, options: argparse.Namespace) -> Embedder:
     if options.embedder is None:
-        return HashedNgrams()
-    made: Embedder = registered(EMBEDDERS)(options.embedder, options.budget_usd)
+        documents = [document_of_entry(entry, library.papers[entry.paper_id]) for entry in library.entries.values()]
+        return LatentNgrams([list(document.parts.values()) for document in documents])
+    made: Embedder = registered(EMBEDDERS)(Wish(model=options.embedder, budget_usd=options.budget_usd))
     return made
 
 

@@ -13,6 +13,7 @@ import pytest
 from agents.analyst import Context
 from agents.brief import Noise
 from agents.explaining import ExplainingAnalyst
+from agents.extraction import librarian_prompt
 from agents.inbox import InboxProposer
 from agents.llm.client import Client, NoAnswer, Question
 from agents.llm.settings import LlmSettings, ModelSettings, RoleSettings
@@ -66,7 +67,7 @@ async def prompts(max_input_tokens: int = 24_000) -> dict[str, Prompt]:
         if name in found and question.role == "engineer":
             name += "_in_training"
         found.setdefault(name, question.prompt)
-    return found
+    return {**found, "librarian_extract": librarian_prompt("Gates Forget\n\nWe rotate the gate.")}
 
 
 def shown(prompt: Prompt) -> str:

@@ -1,4 +1,4 @@
-"""What a search finds, against a search of everything: BM25 by bm25s, cosines by a loop."""
+"""What a search finds, against a search of everything, one document at a time."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ import bm25s
 import numpy as np
 import pytest
 
-from cognition import vectors
-from cognition.counting import WordCounts
 from cognition.documents import Document
-from cognition.embedding import HashedNgrams
-from cognition.retrieval import Index, RetrievalSettings
-from cognition.vectors import VectorTable, best_of
+from cognition.embedding import HashedNgrams, Vectors
+from cognition.retrieval import Index, RetrievalSettings, _best
+from cognition.vectors import VectorTable
 from cognition.words import terms_of
 
 WORDS = terms_of(
     "gate decay state recall forgets token chunk delta rule norm sparse filter window key value query scale loss "
     "convolution memory interference write erase rotary long context noise router path copy parity"
 )
-DEPTH, OFFSET = 50, 20
+DEPTH, OFFSET = 50, 10
 
 
 def documents(num: int, rng: random.Random, *, first: int = 0) -> list[Document]:
@@ -41,14 +39,19 @@ def documents(num: int, rng: random.Random, *, first: int = 0) -> list[Document]
     ]
 
 
+def cosine(document: Document, vector: Vectors, embedder: HashedNgrams) -> float:
+    mean = embedder.embed(list(document.parts.values())).sum(axis=0)
+    return float(mean @ vector / np.linalg.norm(mean))
+
+
 def brute_force(held: Sequence[Document], query: str, num: int, slot: str | None) -> list[tuple[str, float]]:
     """Ids and scores of the best, without diversification; of a ranking's equals the earlier document is first."""
-    words = bm25s.BM25(dtype="float64")
+    words = bm25s.BM25()
     words.index([terms_of(document.text) for document in held], show_progress=False)
     scores = words.get_scores([term for term in terms_of(query) if term in words.vocab_dict])
     embedder = HashedNgrams()
     vector = embedder.embed([query])[0]
-    cosines = [max(float(part @ vector) for part in embedder.embed(list(one.parts.values()))) for one in held]
+    cosines = [cosine(one, vector, embedder) for one in held]
     found: dict[int, float] = {}
     for figures in (scores, cosines):
         fits = [p for p, one in enumerate(held) if slot is None or not one.slots or slot in one.slots]
@@ -101,32 +104,7 @@ def test_an_index_that_dropped_documents_finds_what_one_without_them_finds() -> 
         assert worn.search(query, 8, "channel_mixer") == clean.search(query, 8, "channel_mixer")
 
 
-def test_word_scores_are_those_of_bm25s() -> None:
-    rng = random.Random(6)
-    texts = [terms_of(document.text) for document in documents(250, rng)]
-    counts = WordCounts()
-    for terms in texts:
-        counts.add(terms)
-    words = bm25s.BM25()
-    words.index(texts, show_progress=False)
-    for query in ("gate decay", "recall recall noise", "convolution of the state, sparse"):
-        terms = terms_of(query)
-        np.testing.assert_allclose(counts.scores(terms), words.get_scores(terms), rtol=1e-4, atol=1e-6)
-
-
-def test_words_that_nothing_holds_score_nothing() -> None:
-    counts = WordCounts()
-    assert counts.scores(["gate"]).tolist() == []
-    counts.add(["gate", "gate"])
-    counts.add([])
-    assert counts.scores(["absent"]).tolist() == [0.0, 0.0]
-    assert counts.scores(["gate"])[0] > counts.scores(["gate"])[1] == 0.0
-    counts.drop(["gate", "gate"])
-    assert counts.scores(["gate"]).tolist() == [0.0, 0.0]
-
-
-def test_nearest_parts_are_those_of_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vectors, "_BLOCK", 7 * 256)  # many small blocks
+def test_the_nearest_are_those_of_a_loop() -> None:
     rng = random.Random(7)
     held = documents(150, rng)
     embedder = HashedNgrams()
@@ -134,7 +112,7 @@ def test_nearest_parts_are_those_of_a_loop(monkeypatch: pytest.MonkeyPatch) -> N
     for first in range(0, 150, 7):  # grows a few times
         table.add(held[first : first + 7])
     query = embedder.embed(["decay of the state forgets long context"])[0]
-    cosines = [max(float(part @ query) for part in embedder.embed(list(one.parts.values()))) for one in held]
+    cosines = [cosine(one, query, embedder) for one in held]
     allowed = np.array([rng.random() < 0.5 for _ in held])
     for mask in (None, allowed):
         near = table.nearest_to(query, 20, mask)
@@ -150,9 +128,9 @@ def test_nearest_parts_are_those_of_a_loop(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_of_equal_scores_the_first_place_is_the_better() -> None:
     scores = np.array([0.5, 0.0, 1.0, 0.5, 0.5, -1.0, 1.0], dtype=np.float32)
-    assert best_of(scores, 3).tolist() == [2, 6, 0]
-    assert best_of(scores, 4).tolist() == [2, 6, 0, 3]
-    assert best_of(scores, 9).tolist() == [2, 6, 0, 3, 4]
+    assert _best(scores, 3).tolist() == [2, 6, 0]
+    assert _best(scores, 4).tolist() == [2, 6, 0, 3]
+    assert _best(scores, 9).tolist() == [2, 6, 0, 3, 4]
 
 
 def test_a_document_without_text_or_with_other_dimensions_is_refused_and_changes_nothing() -> None:

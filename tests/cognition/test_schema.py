@@ -18,7 +18,8 @@ FROZEN = {
     "reports": "candidate_id VARCHAR, number BIGINT, attempt BIGINT, kind VARCHAR, asked_arm VARCHAR, detail VARCHAR, "
     "properties VARCHAR, fingerprint DOUBLE[], structure DOUBLE[], layout VARCHAR, nearest_id VARCHAR?, "
     "nearest_distance DOUBLE?, structure_id VARCHAR?, structure_distance DOUBLE?, motivation_id VARCHAR?, "
-    "motivation_similarity DOUBLE?, duplicate_by VARCHAR, num_parameters BIGINT?, ffn_width BIGINT?, flops_per_token DOUBLE?, state_bytes BIGINT?, duration_s DOUBLE, created_at DOUBLE",
+    "motivation_similarity DOUBLE?, duplicate_by VARCHAR, num_parameters BIGINT?, ffn_width BIGINT?, "
+    "flops_per_token DOUBLE?, state_bytes BIGINT?, duration_s DOUBLE, created_at DOUBLE",
     "metrics": "trial_id VARCHAR, task VARCHAR, step BIGINT, loss DOUBLE, grad_norm DOUBLE, learning_rate DOUBLE, "
     "tokens BIGINT, elapsed_s DOUBLE, peak_bytes BIGINT?",
     "trials": "trial_id VARCHAR, candidate_id VARCHAR, stage VARCHAR, seed BIGINT, split VARCHAR, status VARCHAR, "
@@ -47,7 +48,7 @@ FROZEN = {
     "query VARCHAR, rank BIGINT, score DOUBLE, in_prompt BOOLEAN, created_at DOUBLE",
     "origins": "candidate_id VARCHAR, element VARCHAR, declared VARCHAR, declared_id VARCHAR, matched VARCHAR, "
     "matched_id VARCHAR, similarity DOUBLE",
-    "vectors": "embedder VARCHAR, item VARCHAR, item_id VARCHAR, part VARCHAR, vector DOUBLE[]",
+    "vectors": "embedder VARCHAR, item VARCHAR, item_id VARCHAR, vector DOUBLE[]",
     "syntheses": "round BIGINT, number BIGINT, text VARCHAR, works VARCHAR[], worn_out VARCHAR[], cites VARCHAR[], "
     "model VARCHAR, created_at DOUBLE",
     "calibrations": "round BIGINT, name VARCHAR, candidate_id VARCHAR, opinion DOUBLE?, spread DOUBLE?, "

@@ -12,6 +12,7 @@ import re
 
 from agents.grammar.mutate import random_genome
 from agents.grammar.spaces import SPACES
+from tests.cognition.documents import values
 from tests.model_server.server import Asked
 
 _ROLE = re.compile(r"^# Role: (\w+)", flags=re.M)
@@ -43,9 +44,17 @@ def answer(asked: Asked) -> str:
             trials = re.findall(r"[0-9a-f]{16}-explore-s\d+", asked.user)[:1]
             claim = {"statement": "The change moves the loss.", "against": "baseline", "evidence": trials}
             return json.dumps({"expectation": "unclear", "claims": [claim]})
+        case "librarian":
+            return paper(asked)
         case "summary":
             return "Delta rules lead; filters alone did not pay."
     return "I do not know what I am asked."
+
+
+def paper(asked: Asked) -> str:
+    """A paper's fields: its first line is the title, and its idea is always the same."""
+    lines = asked.user.split("```text\n")[-1].splitlines()
+    return json.dumps(values(title=(lines or ["Nothing"])[0].strip("# ")[:200] or "Nothing"))
 
 
 def proposal(asked: Asked) -> str:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import threading
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -72,7 +73,7 @@ class Books:
 
 
 class ModelServer:
-    """Serves `/v1/chat/completions` and `/v1/models`; use it as a context manager.
+    """Serves `/v1/chat/completions`, `/v1/embeddings` and `/v1/models`; use it as a context manager.
 
     Args:
         answer: the script.
@@ -80,6 +81,7 @@ class ModelServer:
         models: the names that it offers.
         delay_s: how long the fault `delay` keeps the client waiting.
         latency_s: how long every answer takes.
+        num_dimensions: of the vectors.
     """
 
     def __init__(
@@ -90,12 +92,13 @@ class ModelServer:
         models: tuple[str, ...] = ("scripted-1",),
         delay_s: float = 5.0,
         latency_s: float = 0.0,
+        num_dimensions: int = 64,
         seed: int = 0,
     ) -> None:
         unknown = set(faults or {}) - {*FAULTS, *MORE_FAULTS}
         assert not unknown, f"no such fault: {unknown}"
         self.answer, self.faults, self.models = answer, dict(faults or {}), models
-        self.delay_s, self.latency_s = delay_s, latency_s
+        self.delay_s, self.latency_s, self.num_dimensions = delay_s, latency_s, num_dimensions
         self.books = Books()
         self.headers_seen: list[dict[str, str]] = []
         self._rng = np.random.default_rng(seed)
@@ -145,14 +148,15 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         owner = self.server.owner
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        messages = body["messages"]
+        embeds = self.path.endswith("/embeddings")
+        messages = [] if embeds else body["messages"]
         with owner.books.lock:
             owner.headers_seen.append({name.lower(): value for name, value in self.headers.items()})
             asked = Asked(
                 number=len(owner.books.served),
                 model=body["model"],
                 system="\n".join(_text(m["content"]) for m in messages if m["role"] == "system"),
-                user="\n".join(_text(m["content"]) for m in messages if m["role"] != "system"),
+                user="\n".join(body["input"] if embeds else _said(messages)),
                 body=body,
             )
             entry = Served(asked=asked, fault=owner.draw_fault())
@@ -160,6 +164,30 @@ class _Handler(BaseHTTPRequestHandler):
         if owner.latency_s:
             time.sleep(owner.latency_s)
         self._play(owner, entry)
+
+    def _vectors(self, owner: ModelServer, entry: Served) -> None:
+        """Vectors of hashed n-grams, in reverse order: their index says whose they are."""
+        asked, fault = entry.asked, entry.fault
+        size = owner.num_dimensions + (asked.number if fault == "odd_usage" else 0)
+        vectors = [vector_of(text, size) for text in asked.body["input"]]
+        if fault == "empty":
+            vectors = [[0.0] * size for _ in vectors]
+        elif fault == "truncate":
+            vectors = vectors[:-1]
+        elif fault == "malformed_json":
+            vectors[-1] = vectors[-1][:-1]
+        rows = [{"object": "embedding", "index": place, "embedding": row} for place, row in enumerate(vectors)]
+        tokens = max(1, len(asked.user) // 4)
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        reply = {"object": "list", "model": asked.model, "data": rows[::-1], "usage": usage}
+        if fault == "malformed_body":
+            data = json.dumps(reply).encode()
+            return self._send_bytes(200, data[: len(data) // 2])
+        entry.prompt_tokens, entry.answered = tokens, True
+        try:
+            self._send(200, reply)
+        except OSError:
+            entry.answered = False
 
     def _play(self, owner: ModelServer, entry: Served) -> None:
         fault, asked = entry.fault, entry.asked
@@ -181,9 +209,11 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "server_error":
             return self._send(500, _error("the server had an error", "server_error"))
         if fault == "unknown_parameter":
-            for name in ("response_format", "temperature", "tools"):
+            for name in ("response_format", "temperature", "tools", "encoding_format"):
                 if name in asked.body:
                     return self._send(400, _error(f"Unrecognized request argument supplied: {name}", "invalid"))
+        if self.path.endswith("/embeddings"):
+            return self._vectors(owner, entry)
         content, finish = owner.answer(asked), "stop"
         if fault == "truncate":
             content, finish = content[: len(content) // 2], "length"
@@ -250,6 +280,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
+
+
+def vector_of(text: str, num_dimensions: int) -> list[float]:
+    """Counts of hashed letter triples, not of unit length: texts that share words are near each other."""
+    vector = [0.0] * num_dimensions
+    padded = f"  {text.lower()}  "
+    for place in range(len(padded) - 2):
+        vector[zlib.crc32(padded[place : place + 3].encode()) % num_dimensions] += 1.0
+    return vector
+
+
+def _said(messages: list[dict[str, Any]]) -> list[str]:
+    return [_text(message["content"]) for message in messages if message["role"] != "system"]
 
 
 def _text(content: Any) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.llm.settings import LlmSettings
+from agents.llm.settings import LlmSettings, Price
 from cognition.records import Calibration, ReportKind
 from orchestrator.config import Settings, compose, settings_from
 from orchestrator.errors import UsageError
@@ -121,6 +121,18 @@ def test_openais_own_address_is_no_server_of_somebody() -> None:
 
 def test_no_model_is_a_choice_too() -> None:
     assert settings("llm=none", OPENAI_API_KEY="sk-0123456789").arms.drawn == ("grammar", "random")
+
+
+def test_an_embedder_is_named_on_the_command_line_and_found_at_the_server() -> None:
+    assert settings().llm.embedding.model is None
+    found = settings("llm.embedding.model=openai/text-embedding-3-small", "llm.embedding.price={input: 1, output: 0}")
+    assert found.llm.embedding.as_model is not None
+    assert found.llm.embedding.as_model.price == Price(input=1.0, output=0.0)
+    with pytest.raises(UsageError, match=r"price of openai/unheard-of is not known.*llm\.embedding\.price"):
+        settings("llm.embedding.model=openai/unheard-of")
+    with ModelServer(answer) as server:
+        served = settings("llm=none", "llm.embedding.model=nomic", OPENAI_API_BASE=server.url).llm.embedding
+    assert (served.model, served.api_base) == ("openai/nomic", server.url)
 
 
 def test_own_mixtures_and_inboxes_need_no_model() -> None:
