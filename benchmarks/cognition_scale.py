@@ -1,6 +1,6 @@
 """The lineage and the cognition base of a large campaign: the leaderboard, and insights by relevance.
 
-    python -m benchmarks.cognition_scale      # about four minutes; writes benchmarks/results/cognition_scale.json
+    python -m benchmarks.cognition_scale      # several minutes; writes benchmarks/results/cognition_scale.json
 
 A store is filled through `cognition.store.Store` in a thousand commits that are merged as in a campaign: 100,000
 candidates, each with report, trial and verdict, one insight on a new subject and one on an earlier one, a claim for
