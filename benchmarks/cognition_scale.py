@@ -1,6 +1,6 @@
 """The lineage and the cognition base of a large campaign: the leaderboard, and insights by relevance.
 
-    python -m benchmarks.cognition_scale      # about four minutes; writes benchmarks/results/cognition_scale.json
+    python -m benchmarks.cognition_scale      # several minutes; writes benchmarks/results/cognition_scale.json
 
 A store is filled through `cognition.store.Store` in a thousand commits that are merged as in a campaign: 100,000
 candidates, each with report, trial and verdict, one insight on a new subject and one on an earlier one, a claim for
@@ -63,6 +63,7 @@ GOALS_MS = {"leaderboard": 100.0, "retrieval": 50.0}
 NUM = 5  # insights that a search asks for
 _POINTS = 10  # of a curve
 _CLAIMED = 50  # every fiftieth candidate is verified
+_UNREPLICATED = 20_000  # subjects that wait for a second insight
 _OTHER_SLOT = 5  # every fifth insight is on the other slot
 
 
@@ -81,14 +82,15 @@ class Words:
 
 
 def insights_of(candidate: Candidate, words: Words, rng: random.Random, past: list[Insight]) -> list[Insight]:
-    """Two measured insights of a candidate: the first on a new subject, the second on the subject of an earlier one.
+    """Measured insights of a candidate: the first on a new subject, the second on the subject of an earlier one.
 
-    `past` holds those that nothing replicates yet.
+    `past` holds those that nothing replicates yet; there is no second one before there are many of them.
     """
     number = candidate.number
     slot = "channel_mixer" if number % _OTHER_SLOT == 0 else "token_mixer"
     made = []
-    for place, earlier in enumerate((None, past.pop(rng.randrange(len(past))) if past else None)):
+    replicated = [past.pop(rng.randrange(len(past)))] if len(past) >= _UNREPLICATED else []
+    for place, earlier in enumerate([None, *replicated]):
         change = f"{words.some(1, 3)} {number}: {words.some(1, 2)} -> {words.some(1, 2)}"
         if earlier is not None and earlier.change is not None:
             change, slot = earlier.change, earlier.slot
@@ -212,9 +214,7 @@ def fill(folder: Path, num: int, commits: int, seed: int) -> dict[str, Any]:
 
 def measure_leaderboard(folder: Path, repeats: int, seed: int) -> dict[str, Any]:
     """Milliseconds of the leaderboard by way, and of the naive way."""
-    num = read_manifest(
-        folder / LINEAGE
-    ).next_fragment  # other candidates than in a run before on a folder that is kept
+    num = read_manifest(folder / LINEAGE).next_fragment  # a folder that is kept has those of the runs before
     extra = outcomes(4 * repeats * 2, random.Random(f"{seed} {num}"), first=10_000_000 + num)
     store = Store.open(folder)
     figures: dict[str, Any] = {}

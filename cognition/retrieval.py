@@ -178,7 +178,7 @@ class Index:
         if self.settings.diversity == 0 or len(hits) <= 1:
             return list(hits[:num])
         vectors = self._vectors.vectors_of([self._places[hit.document.item_id] for hit in hits])
-        likeness = vectors @ vectors.T
+        likeness = np.einsum("nd,md->nm", vectors, vectors)  # not `@`: waking BLAS's threads takes longer than this
         best, weight = hits[0].score, self.settings.diversity
         left, chosen = list(range(len(hits))), [0]
         left.remove(0)
