@@ -10,12 +10,14 @@ from collections.abc import Sequence
 import pytest
 
 from agents.brief import Brief
+from cognition.insights import with_pool
 from cognition.records import Candidate, Event, Record, ReportKind
 from orchestrator.briefing import brief_of, context_of, reference_of
 from orchestrator.config import Settings, compose, settings_from
 from orchestrator.errors import UsageError
 from orchestrator.population import EXPLAINED, Population
 from tests.cognition.factories import make_candidate, make_insight, make_report, make_trial, make_verdict
+from tests.cognition.test_insights import insight
 
 BASELINE = make_candidate(0, arm="baseline")
 
@@ -157,7 +159,7 @@ def test_noise_is_pooled_over_the_founders_seeds_alone(settings: Settings) -> No
         make_trial(founders[0], stage="verify", loss=9.0),
         *history(make_candidate(3), 0.5, losses=(1.0, 8.0)),
     ]
-    context = context_of(Population(rows), make_candidate(4), settings.scale.stage("explore"), 3, None)
+    context = context_of(Population(rows), make_candidate(4), settings.scale.stage("explore"), "tiny", 3, None)
     assert context.noise is not None
     assert context.noise.sigma == pytest.approx(((0.1**2 * 2 + 0.1**2 * 2) / 3) ** 0.5)
     assert context.noise.dof == 3
@@ -169,7 +171,7 @@ def test_without_repeated_or_differing_losses_there_is_no_noise(
 ) -> None:
     trials = [make_trial(BASELINE, seed=seed, loss=loss) for seed, loss in enumerate(losses)]
     population = Population([BASELINE, make_report(BASELINE), *trials])
-    assert context_of(population, make_candidate(4), settings.scale.stage("explore"), 1, None).noise is None
+    assert context_of(population, make_candidate(4), settings.scale.stage("explore"), "tiny", 1, None).noise is None
 
 
 def test_a_result_is_compared_with_parents_siblings_and_the_reference(settings: Settings) -> None:
@@ -182,15 +184,37 @@ def test_a_result_is_compared_with_parents_siblings_and_the_reference(settings: 
     child = dataclasses.replace(
         make_candidate(8, parent=parent), parent_ids=(parent.candidate_id, refused.candidate_id)
     )
-    context = context_of(Population(rows), child, stage, 1, 4)
+    context = context_of(Population(rows), child, stage, "tiny", 1, 4)
     assert [member.candidate for member in context.parents] == [parent]
     assert [member.candidate for member in context.siblings] == [sibling]
     assert context.baseline is not None
     assert context.baseline.candidate == BASELINE
-    orphan = context_of(Population(rows), make_candidate(9), stage, 1, None)
+    orphan = context_of(Population(rows), make_candidate(9), stage, "tiny", 1, None)
     assert (orphan.parents, orphan.siblings) == ((), ())
 
 
 def test_the_reference_is_not_compared_with_itself(settings: Settings) -> None:
     population = Population(history(BASELINE, 0.5, losses=(2.0, 2.2)))
-    assert context_of(population, BASELINE, settings.scale.stage("explore"), 1, None).baseline is None
+    assert context_of(population, BASELINE, settings.scale.stage("explore"), "tiny", 1, None).baseline is None
+
+
+def test_what_is_known_of_the_same_changes_comes_along_as_far_as_the_horizon_and_carried_over_always(
+    settings: Settings,
+) -> None:
+    stage = settings.scale.stage("explore")
+    change = make_candidate(9).changes[0]
+    known = [
+        with_pool(dataclasses.replace(insight(number, -0.05, change=text), scale="tiny", from_run=run), [])
+        for number, text, run in ((1, change, ""), (5, change, ""), (2, "taps: 3 -> 5", ""), (99, change, "old"))
+    ]
+    population = Population([*history(BASELINE, 0.5, losses=(2.0, 2.2)), *known])
+    for horizon, numbers in ((None, [1, 5, 99]), (4, [1, 99])):
+        context = context_of(population, make_candidate(9), stage, "tiny", 1, horizon)
+        assert sorted(found.number for found in context.earlier) == numbers
+    assert context_of(population, make_candidate(9), stage, "cpu", 1, None).earlier == ()
+
+
+def test_insights_that_were_carried_over_are_in_every_brief(settings: Settings) -> None:
+    carried = dataclasses.replace(insight(40, -0.05), from_run="old")
+    population = Population([*history(BASELINE, 0.5, losses=(2.0, 2.2)), carried, insight(7, -0.01)])
+    assert brief_of(settings, population, 3, 0, 1).insights == (carried,)
