@@ -82,23 +82,33 @@ class LatentNgrams:
         texts = [text for document in parts for text in document]
         if not texts:
             raise ValueError("an embedder that learns from documents was given none: use HashedNgrams")
-        owners = np.repeat(np.arange(len(parts)), [len(document) for document in parts])
-        counts = np.stack([_buckets(text) for text in texts])
-        num_holding = np.count_nonzero(counts, axis=0)
+        owners = [owner for owner, document in enumerate(parts) for _ in document]
+        hashed = [_hashed(text) for text in texts]
+        num_holding = np.zeros(_NUM_BUCKETS)
+        for buckets, _ in hashed:
+            num_holding[buckets] += 1
         rarity = np.log1p(len(texts) / np.maximum(num_holding, 1))
         self._rarity = np.where(num_holding > 1, rarity, 0.0).astype(np.float32)  # what occurs once relates to nothing
         sums = np.zeros((len(parts), _NUM_BUCKETS), dtype=np.float32)
-        np.add.at(sums, owners, of_unit_length(counts * self._rarity))
+        for owner, (buckets, counts) in zip(owners, hashed, strict=True):
+            weights = counts * self._rarity[buckets]
+            sums[owner, buckets] += weights / max(float(np.linalg.norm(weights)), 1e-12)
         _, _, directions = np.linalg.svd(of_unit_length(sums), full_matrices=False)
-        self._projection = np.ascontiguousarray(directions[:_NUM_LATENT].T, dtype=np.float32)
-        digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
+        directions = directions[:_NUM_LATENT]
+        largest = np.abs(directions).argmax(axis=1, keepdims=True)
+        directions = directions * np.sign(np.take_along_axis(directions, largest, axis=1))  # else the sign is anybody's
+        self._projection = np.ascontiguousarray(directions.T, dtype=np.float32)
+        # Another linear algebra may find other directions: then the name is another one as well.
+        learned = np.round(self._projection, 2).astype(np.float16).tobytes()
+        digest = hashlib.sha256("\n".join(texts).encode() + learned).hexdigest()[:12]
         self.name = f"latent_ngrams_1_{digest}"
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        if not texts:
-            return np.zeros((0, self._projection.shape[1]), dtype=np.float32)
-        counts = np.stack([_buckets(text) for text in texts]) * self._rarity
-        return of_unit_length(of_unit_length(counts) @ self._projection)
+        vectors = np.zeros((len(texts), self._projection.shape[1]), dtype=np.float32)
+        for vector, text in zip(vectors, texts, strict=True):
+            buckets, counts = _hashed(text)
+            vector += (counts * self._rarity[buckets]) @ self._projection[buckets]
+        return of_unit_length(vectors)
 
 
 def of_unit_length(vectors: Vectors) -> Vectors:
@@ -149,12 +159,14 @@ def _pieces(term: str) -> Iterable[str]:
         yield from (padded[place : place + length] for place in range(len(padded) - length + 1))
 
 
-def _buckets(text: str) -> Vectors:
-    """[H]: a text's features, hashed."""
-    vector = np.zeros(_NUM_BUCKETS, dtype=np.float32)
+@functools.lru_cache(maxsize=1 << 13)
+def _hashed(text: str) -> tuple[NDArray[np.int64], Vectors]:
+    """A text's features as distinct buckets and the weight in each."""
+    found: dict[int, float] = {}
     for feature, weight in features_of(text).items():
-        vector[_digest(feature) % _NUM_BUCKETS] += weight
-    return vector
+        bucket = _digest(feature) % _NUM_BUCKETS
+        found[bucket] = found.get(bucket, 0.0) + weight
+    return np.fromiter(found, dtype=np.int64), np.fromiter(found.values(), dtype=np.float32)
 
 
 @functools.lru_cache(maxsize=1 << 18)
