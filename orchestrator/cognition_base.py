@@ -165,8 +165,9 @@ class CognitionBase:
                 self._embedder = embedder
             except NoVectors as error:
                 self._go_local(error)
-        if self._source is None and documents:
-            self._embedder = LatentNgrams([list(document.parts.values()) for document in documents])
+        if self._source is None:
+            texts = [list(document.parts.values()) for document in documents]
+            self._embedder = LatentNgrams(texts) if texts else HashedNgrams()
             stored = self._rows.vectors(self._embedder.name)
         self._entries, self._memory = Index(self._embedder, self._ranking), Memory(self._embedder, self._ranking)
         self._vectors, self._num_remembered = {}, 0
@@ -174,15 +175,21 @@ class CognitionBase:
         self._rows.record(*self._entries.add(documents, stored))
 
     async def _prepare(self, texts: Sequence[str], insights: Sequence[Insight]) -> None:
-        """Have the vectors of texts, and of insights that have none yet, at hand; on failure go on locally."""
-        if isinstance(self._embedder, Prepared):
+        """Have the vectors of texts, and of insights that have none yet, at hand; on failure go on locally.
+
+        What is learned while vectors are on their way is fetched as well, so that the caller finds all of it.
+        """
+        while isinstance(embedder := self._embedder, Prepared):
             new = [*insights, *self.population.insights[self._num_remembered :]]
-            claims = [insight.claim for insight in new if insight.insight_id not in self._vectors]
+            wanted = [*texts, *(insight.claim for insight in new if insight.insight_id not in self._vectors)]
+            if embedder.knows(wanted):
+                return
             try:
-                await self._embedder.prepare([*texts, *claims])
+                await embedder.prepare(wanted)
             except NoVectors as error:
-                self._go_local(error)
-                await self._open_indexes()
+                if embedder is self._embedder:  # else another one has failed before
+                    self._go_local(error)
+                    await self._open_indexes()
 
     def _go_local(self, error: NoVectors) -> None:
         self._source = None

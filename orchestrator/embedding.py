@@ -57,6 +57,10 @@ class Prepared:
             known |= dict(zip(missing, await self._fetch(missing), strict=True))
         self._known = known
 
+    def knows(self, texts: Sequence[str]) -> bool:
+        """Whether nothing would have to be fetched for them."""
+        return all(text in self._known for text in texts)
+
     def embed(self, texts: Sequence[str]) -> Vectors:
         assert all(text in self._known for text in texts), "prepare the texts first"
         return np.stack([self._known[text] for text in texts]) if texts else np.zeros((0, 0), dtype=np.float32)

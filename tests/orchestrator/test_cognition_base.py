@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from agents.llm.embedding import LlmEmbedder
 from agents.llm.settings import EmbeddingSettings, LlmSettings, Price, Retries
 from agents.llm.wire import LiteLlmLine
 from agents.purse import Purse
+from cognition.embedding import HashedNgrams, Vectors
 from cognition.library import load_library
 from cognition.reader import Reader
 from cognition.records import Candidate, Declared, Insight, Origin, Retrieval, Vector
@@ -174,3 +176,41 @@ async def test_a_model_embeds_and_when_it_cannot_the_local_embedder_stands_in(tm
         assert "the local embedder stands in" in warnings[0]
         assert {vector.embedder for vector in vectors_in(rows)} - {name}
         await line.hang_up()
+
+
+async def test_what_is_learned_while_vectors_are_on_their_way_is_found_as_well(tmp_path: Path) -> None:
+    class Slow:
+        """Vectors that take a moment; meanwhile another candidate is explained."""
+
+        def __init__(self, rows: Rows) -> None:
+            self._rows, self._late = rows, [insight(7, -0.05, change="taps: 3 -> 5")]
+
+        async def name(self) -> str:
+            return "slow/256"
+
+        async def embed(self, texts: Sequence[str]) -> Vectors:
+            await asyncio.sleep(0.01)
+            if self._rows.population.insights and self._late:
+                self._rows.record(self._late.pop())
+            return HashedNgrams().embed(texts)
+
+    with opened(tmp_path / "a") as rows:
+        base = base_on(rows, source=Slow(rows))
+        await base.start(searched=True)
+        rows.record(insight(3, -0.05))
+        briefs = [replace(brief(), number=number, insights=tuple(rows.population.insights)) for number in (8, 9)]
+        told = await asyncio.gather(*(base.tell(asked, arm_named("llm"), [OLD], OLD) for asked in briefs))
+        assert {known.number for one in told for known in one.insights} == {3, 7}
+
+
+async def test_without_a_library_insights_are_still_found(tmp_path: Path) -> None:
+    with opened(tmp_path / "a") as rows:
+        base = CognitionBase(
+            CognitionSettings(shipped=False), load_library(shipped=False), (), rows, deterministic=True
+        )
+        await base.start(searched=True)
+        rows.record(insight(3, -0.05))
+        asked = replace(brief(), insights=tuple(rows.population.insights))
+        told = await base.tell(asked, arm_named("llm"), [OLD], OLD)
+        assert told.knowledge == ()
+        assert [known.number for known in told.insights] == [3]
