@@ -180,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     figures = measure(load_library())
     print(table(figures))
     if options.results:
-        print(f"written to {write_result(options.results, 'retrieval', figures)}")
+        write_result("retrieval", figures, options.results)
     return 0
 
 
