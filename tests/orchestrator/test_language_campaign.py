@@ -154,6 +154,7 @@ def test_the_recording_runs_again_without_a_server(recorded: tuple[Result, list[
     assert {call.reply for call in replayed} <= {call.reply for call in calls}
 
 
+@pytest.mark.nightly
 def test_what_is_doubtful_is_put_to_the_judge_and_its_refusal_reaches_the_next_prompts(
     ray_here: None, tmp_path: Path
 ) -> None:
