@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Protocol
 
 from agents.brief import Member, Noise
-from cognition.insights import with_pool
+from cognition.insights import direction_of, with_pool
 from cognition.records import Candidate, Insight, Trial, Verdict
 from cognition.statistics import difference_interval
 
@@ -86,9 +86,9 @@ class Analyst:
         return tuple(insights)
 
 
-def insight_id_of(candidate_id: str, stage: str, against: str, against_id: str, change: str | None) -> str:
+def insight_id_of(candidate_id: str, scale: str, stage: str, against: str, against_id: str, change: str | None) -> str:
     """16 hex digits over what is compared: saying it twice is the same insight."""
-    text = "\n".join((candidate_id, stage, against, against_id, change or ""))
+    text = "\n".join((candidate_id, scale, stage, against, against_id, change or ""))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -110,7 +110,9 @@ def _compare(
         return None
     evidence = [t.trial_id for t in (*trials, *other.trials) if t.stage == context.stage and t.succeeded]
     insight = Insight(
-        insight_id=insight_id_of(candidate.candidate_id, context.stage, against, other.candidate.candidate_id, change),
+        insight_id=insight_id_of(
+            candidate.candidate_id, context.scale, context.stage, against, other.candidate.candidate_id, change
+        ),
         candidate_id=candidate.candidate_id,
         number=candidate.number,
         claim=_claim(candidate, against, other, change, found.mean, found.low, found.high),
@@ -126,7 +128,10 @@ def _compare(
         evidence=tuple(evidence),
         created_at=now,
     )
-    return with_pool(insight, context.earlier, len(candidate.changes))
+    insight = with_pool(insight, context.earlier, len(candidate.changes))
+    if insight.num_studies > 1:
+        insight = replace(insight, claim=_pooled_claim(insight, other, len(candidate.changes)))
+    return insight
 
 
 def _claim(
@@ -135,14 +140,25 @@ def _claim(
     subject = f"'{change}'" if change else candidate.name
     if change and len(candidate.changes) > 1:
         subject += f" (together with {len(candidate.changes) - 1} more)"
-    if high < 0:
-        finding = "lowers the loss"
-    elif low > 0:
-        finding = "raises the loss"
-    else:
-        finding = "shows no difference beyond the seeds' noise"
     versus = f"the {against} {other.candidate.name}"
-    return f"{subject} {finding} against {versus}: {effect:+.4f} nats per token [{low:+.4f}, {high:+.4f}]"
+    figures = f"{effect:+.4f} nats per token [{low:+.4f}, {high:+.4f}]"
+    return f"{subject} {_FINDINGS[-1 if high < 0 else 1 if low > 0 else 0]} against {versus}: {figures}"
+
+
+def _pooled_claim(insight: Insight, parent: Member, num_changes: int) -> str:
+    """What all results on a change say together, this one last."""
+    together = f" (together with {num_changes - 1} more)" if num_changes > 1 else ""
+    pooled = f"{insight.pooled_effect:+.4f} nats per token [{insight.pooled_low:+.4f}, {insight.pooled_high:+.4f}]"
+    latest = f"{insight.effect:+.4f} [{insight.low:+.4f}, {insight.high:+.4f}]"
+    found = f"{_FINDINGS[direction_of(insight)]} over {insight.num_studies} results against their parents"
+    return f"'{insight.change}' {found}: {pooled}; the latest{together}, against {parent.candidate.name}: {latest}"
+
+
+_FINDINGS = {
+    -1: "lowers the loss",
+    1: "raises the loss",
+    0: "shows no difference beyond the seeds' noise",
+}
 
 
 def _losses(trials: Sequence[Trial], stage: str) -> list[float]:

@@ -15,8 +15,8 @@ _MOST = 6  # lines of each list
 def condense(turn: int, number: int, insights: Iterable[Insight]) -> Synthesis | None:
     """The synthesis of a round; None while no change has a result.
 
-    Works: changes that lower the loss with a confidence of 0.8 and more. Worn out: those that raise it, or that were
-    tried twice and more without a difference.
+    Works: changes that lower the loss with a confidence of 0.8 and more. Worn out: those that raise it so surely, or
+    that were tried twice and more and surely make no difference to speak of.
     """
     live = [
         standing
@@ -28,7 +28,7 @@ def condense(turn: int, number: int, insights: Iterable[Insight]) -> Synthesis |
     sure = [standing for standing in live if standing.confidence >= _SURE]
     works = _best([s for s in sure if direction_of(s.insight) < 0])
     harms = _best([s for s in sure if direction_of(s.insight) > 0])
-    idle = _best([s for s in live if direction_of(s.insight) == 0 and s.num_studies > 1])
+    idle = _best([s for s in sure if direction_of(s.insight) == 0 and s.num_studies > 1])
     worn_out = [*harms, *idle][:_MOST]
     disputed = [s for s in live if s.num_contradicting]
     text = (

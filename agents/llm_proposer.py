@@ -270,7 +270,7 @@ def _candidate(proposal: Proposal, answer: Answer, brief: Brief, mended: Candida
         motivation=motivation,
         source=proposal.source,
         parent_ids=parent_ids,
-        changes=tuple(one_line(change, 200) for change in proposal.head.changes),
+        changes=tuple(dict.fromkeys(one_line(change, 200) for change in proposal.head.changes)),
         declared=_declared(proposal, brief),
         repairs=mended.candidate_id if mended else None,
         mode=mended.mode if mended else task,

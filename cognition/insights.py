@@ -98,8 +98,20 @@ def confidence_of(effect: float, low: float, high: float, direction: int) -> flo
 
 
 def direction_of(insight: Insight) -> int:
-    """What an insight claims by its own interval: -1 lowers the loss, 1 raises it, 0 neither can be told."""
-    return -1 if insight.high < 0 else 1 if insight.low > 0 else 0
+    """What an insight claims: -1 lowers the loss, 1 raises it, 0 neither can be told.
+
+    A measured one that pools several results speaks for all of them, by the pooled interval; else its own counts.
+    """
+    low, high = insight.low, insight.high
+    if insight.source == "measured" and insight.num_studies > 1:
+        low = low if insight.pooled_low is None else insight.pooled_low
+        high = high if insight.pooled_high is None else insight.pooled_high
+    return -1 if high < 0 else 1 if low > 0 else 0
+
+
+def age_of(insight: Insight) -> tuple[bool, int, int, str]:
+    """Orders the insights on a subject: the largest is the newest, and what was carried over came before everything."""
+    return (not insight.from_run, insight.num_studies, insight.number, insight.insight_id)
 
 
 def with_pool(insight: Insight, earlier: Iterable[Insight], num_changes: int = 1) -> Insight:
@@ -115,21 +127,24 @@ def with_pool(insight: Insight, earlier: Iterable[Insight], num_changes: int = 1
     if insight.subject:
         others: dict[str, list[Insight]] = defaultdict(list)
         for other in earlier:
-            if other.source == "measured" and other.insight_id != insight.insight_id:
+            if other.source == "measured" and other.against == "parent" and other.change:
                 others[other.candidate_id].append(other)
+        others.pop(insight.candidate_id, None)  # the same source, in another run: the same experiment
         for group in others.values():
-            num = len({other.change for other in group if other.against == "parent" and other.change})
-            studies += [_share(other, num) for other in group if other.subject == insight.subject]
+            num = len({other.change for other in group})
+            own = [other for other in group if other.subject == insight.subject]
+            studies += [_share(other, num) for other in own[:1]]  # one change in two spellings is one study
     found = pool(studies)
-    return dataclasses.replace(
+    insight = dataclasses.replace(
         insight,
         pooled_effect=found.effect,
         pooled_low=found.low,
         pooled_high=found.high,
         num_studies=found.num_studies,
         num_contradicting=found.num_contradicting,
-        confidence=confidence_of(found.effect, found.low, found.high, direction_of(insight)),
     )
+    direction = direction_of(insight)
+    return dataclasses.replace(insight, confidence=confidence_of(found.effect, found.low, found.high, direction))
 
 
 def standings(insights: Iterable[Insight]) -> Mapping[str, Standing]:
@@ -142,7 +157,7 @@ def standings(insights: Iterable[Insight]) -> Mapping[str, Standing]:
     for insight in known:
         if insight.subject and insight.source == "measured":
             best = newest.get(insight.subject)
-            if best is None or _age(insight) > _age(best):
+            if best is None or age_of(insight) > age_of(best):
                 newest[insight.subject] = insight
     found: dict[str, Standing] = {}
     for insight in known:
@@ -162,11 +177,6 @@ def _confidence_now(insight: Insight, last: Insight) -> float:
     if last.pooled_effect is None or last.pooled_low is None or last.pooled_high is None:  # of an older version
         return insight.confidence if insight.confidence is not None else 0.5
     return confidence_of(last.pooled_effect, last.pooled_low, last.pooled_high, direction_of(insight))
-
-
-def _age(insight: Insight) -> tuple[bool, int, int, str]:
-    """What came later is larger; what was carried over came before everything."""
-    return (not insight.from_run, insight.num_studies, insight.number, insight.insight_id)
 
 
 def _share(insight: Insight, num_changes: int) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from cognition.documents import document_of_insight
 from cognition.embedding import Embedder, Vectors
-from cognition.insights import confidence_of, direction_of
+from cognition.insights import age_of, confidence_of, direction_of
 from cognition.records import Insight, Vector
 from cognition.retrieval import Index, RetrievalSettings
 
@@ -68,8 +68,8 @@ class Memory:
             self._worded[insight.subject].append(insight.insight_id)
             return self._weighed(insight)
         before = self._latest.get(insight.subject)
-        if before is not None and before.num_studies > insight.num_studies:
-            return insight  # it came late: what is there knows more
+        if before is not None and age_of(before) > age_of(insight):
+            return insight  # it came late: what is there is newer
         if before is not None:
             self._index.drop(before.insight_id)
         self._latest[insight.subject] = insight

@@ -204,8 +204,13 @@ placed AS (
     SELECT
         insights.insight_id, insights.claim, insights.slot, insights.scale, insights.stage, insights.subject,
         insights.source, insights.from_run, insights.number, insights.effect,
-        CASE WHEN insights.high < 0 THEN 'lowers' WHEN insights.low > 0 THEN 'raises' ELSE 'no difference' END
-            AS direction,
+        -- a measured insight that pools several results speaks for all of them
+        insights.source = 'measured' AND insights.num_studies > 1 AS speaks_for_all,
+        CASE
+            WHEN if(speaks_for_all, coalesce(insights.pooled_high, insights.high), insights.high) < 0 THEN 'lowers'
+            WHEN if(speaks_for_all, coalesce(insights.pooled_low, insights.low), insights.low) > 0 THEN 'raises'
+            ELSE 'no difference'
+        END AS direction,
         coalesce(newest.pooled_effect, insights.pooled_effect, insights.effect) AS pooled_effect,
         coalesce(newest.pooled_low, insights.pooled_low, insights.low) AS pooled_low,
         coalesce(newest.pooled_high, insights.pooled_high, insights.high) AS pooled_high,
@@ -216,7 +221,7 @@ placed AS (
     LEFT JOIN newest ON newest.subject = insights.subject
 )
 SELECT
-    *,
+    * EXCLUDE (speaks_for_all),
     CASE
         WHEN pooled_high <= pooled_low THEN NULL
         WHEN direction = 'lowers' THEN belief_below(pooled_effect, pooled_low, pooled_high, 0)

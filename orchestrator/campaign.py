@@ -22,7 +22,7 @@ from orchestrator.arms import arm_named
 from orchestrator.books import Books
 from orchestrator.cluster import Cluster, check_address, connect, disconnect
 from orchestrator.cognition_base import CognitionBase
-from orchestrator.cognition_settings import carried_from, library_of
+from orchestrator.cognition_settings import known_at_first
 from orchestrator.config import EXPLORE, VERIFY, Settings, compose, plain, settings_from
 from orchestrator.embedding import RemoteSource
 from orchestrator.errors import UsageError
@@ -85,8 +85,7 @@ class Campaign:
                 require_enough(corpus, stage, self.settings.data.seed)
         except ValueError as error:
             raise UsageError(str(error)) from error
-        self._library = library_of(self.settings.cognition)
-        self._carried = carried_from(self.settings.cognition)
+        self._known = known_at_first(self.settings.cognition, self.folder.path)
         check_address(self.settings.cluster)
         self._recording = recording_of(self.settings.llm)
         self.folder.claim(plain(self.settings), facts_of(self.settings, corpus.digest), self.started_at)
@@ -146,13 +145,11 @@ class Campaign:
         self._books.start()
         base = CognitionBase(
             self.settings.cognition,
-            self._library,
-            self._carried,
             self.rows,
             deterministic=self.settings.deterministic,
             source=RemoteSource(self._crew.librarian) if self.settings.llm.embedding.model else None,
         )
-        await base.start(searched=any(arm_named(arm).reads for arm in self.settings.arms.drawn))
+        await base.start(self._known, searched=any(arm_named(arm).reads for arm in self.settings.arms.drawn))
         steps = Steps(self.settings, self.rows, self.flow, self._crew, self._books, base, self.started_at)
         main = asyncio.ensure_future(research(steps))
         watch = asyncio.ensure_future(self._watch(main))

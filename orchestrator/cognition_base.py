@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from agents.brief import Brief, Knowledge, Member
 from agents.telling import entry_text, one_line
 from agents.weakness import query_of, weakness_of_evidence
-from cognition.documents import ENTRY, INSIGHT, document_of_entry, document_of_insight
+from cognition.documents import ENTRY, INSIGHT, Document, document_of_entry, document_of_insight
 from cognition.embedding import Embedder, HashedNgrams, LatentNgrams, NoVectors
-from cognition.library import Library
 from cognition.matching import Match, match
 from cognition.memory import Memory, Remembered
-from cognition.records import Candidate, Insight, Origin, Retrieval, Vector
+from cognition.records import Candidate, Insight, Origin, Paper, Retrieval, Vector
 from cognition.retrieval import Index, RetrievalSettings
 from orchestrator.arms import Arm
-from orchestrator.cognition_settings import CognitionSettings
+from orchestrator.cognition_settings import KNOWN, CognitionSettings, Known
 from orchestrator.embedding import Prepared, Source
 from orchestrator.population import Population
 from orchestrator.rows import Rows, event
 
 PAPER = "paper"
-
+_AT_ONCE = 48  # entries whose vectors are asked for together
 _OWN = 4  # insights on the first parent that a brief holds in any case
 
 
@@ -36,24 +35,17 @@ class CognitionBase:
     """Asked by the loop for each proposal of an arm that reads; keeps its rows in the store."""
 
     def __init__(
-        self,
-        settings: CognitionSettings,
-        library: Library,
-        carried: Sequence[Insight],
-        rows: Rows,
-        *,
-        deterministic: bool,
-        source: Source | None = None,
+        self, settings: CognitionSettings, rows: Rows, *, deterministic: bool, source: Source | None = None
     ) -> None:
         """`source`: where vectors come from, where a model makes them; None: the local embedder."""
-        self._settings, self._library, self._carried, self._rows = settings, library, tuple(carried), rows
+        self._settings, self._rows = settings, rows
         self._deterministic = deterministic
         self._source = source
         self._embedder: Embedder = HashedNgrams()
         self._ranking = RetrievalSettings(diversity=settings.diversity)
         self._entries = Index(self._embedder, self._ranking)
         self._memory = Memory(self._embedder, self._ranking)
-        self._vectors: dict[str, Vector] = {}  # of insights, by their id
+        self._stored: dict[str, Vector] = {}  # the embedder's, by id of entry or insight
         self._num_remembered = 0  # of the population's insights
         self._told: dict[tuple[int, int], tuple[Retrieval, ...]] = {}
 
@@ -61,15 +53,20 @@ class CognitionBase:
     def population(self) -> Population:
         return self._rows.population
 
-    async def start(self, *, searched: bool) -> None:
-        """Write what the store does not hold yet; index the library where some arm will search it."""
-        papers, entries = self.population.papers, self.population.entries
-        runs = {insight.from_run for insight in self.population.insights}
-        self._rows.record(
-            *(paper for key, paper in self._library.papers.items() if key not in papers),
-            *(entry for key, entry in self._library.entries.items() if key not in entries),
-            *(insight for insight in self._carried if insight.from_run not in runs),
-        )
+    async def start(self, known: Known | None, *, searched: bool) -> None:
+        """Write what is known to the store, at the campaign's first start; index it where some arm will search.
+
+        `known`: the library and what is carried over; None: an earlier start has written them, and that counts.
+        """
+        if known is not None:
+            papers, entries = self.population.papers, self.population.entries
+            held = {insight.insight_id for insight in self.population.insights}
+            self._rows.record(
+                *(paper for key, paper in known.library.papers.items() if key not in papers),
+                *(entry for key, entry in known.library.entries.items() if key not in entries),
+                *(insight for insight in known.insights if insight.insight_id not in held),
+                event(KNOWN, detail=f"{len(known.library.papers)} papers, {len(known.insights)} insights carried over"),
+            )
         if searched:
             await self._open_indexes()
 
@@ -89,7 +86,7 @@ class CognitionBase:
             for hit in self._entries.search(weakness, self._settings.num_entries, brief.slot):
                 entry = self.population.entries[hit.document.item_id]
                 paper = self.population.papers[entry.paper_id]
-                title = f"{paper.title} ({paper.year})"
+                title = f"{paper.title} ({paper.year}){self._standing_of(paper)}"
                 knowledge.append(Knowledge(key=entry.entry_id, title=title, text=entry_text(entry)))
                 found.add(ENTRY, entry.entry_id, hit.score, entry.paper_id)
         insights = self._insights(brief, question, known) if known and self._settings.num_insights else []
@@ -114,18 +111,24 @@ class CognitionBase:
                 )
             )
 
-    async def trace(self, candidate: Candidate) -> None:
-        """Write down where the elements of a design come from: as declared, and as matching finds it."""
+    async def trace(self, candidate: Candidate, horizon: int | None = None) -> None:
+        """Write down where the elements of a design come from: as declared, and as matching finds it.
+
+        `horizon`: as the candidate's brief had it (orchestrator.flow).
+        """
         declared = {item.element: item for item in candidate.declared}
         elements = list(dict.fromkeys((*candidate.changes, *declared)))
         if not elements or candidate.candidate_id in self.population.traced:
             return
-        await self._prepare(elements, self.population.insights[self._num_remembered :])
-        self._remember()
+        known = [i for i in self.population.insights if i.from_run or horizon is None or i.number <= horizon]
+        await self._prepare(elements, known if self._deterministic else ())
+        if candidate.candidate_id in self.population.traced:
+            return
+        memory = self._memory_of(known)
         rows = []
         for element in elements:
             said = declared.get(element)
-            source, found = self._nearest(element, candidate.slot)
+            source, found = self._nearest(element, candidate.slot, memory)
             near = found is not None and found.near
             rows.append(
                 Origin(
@@ -140,6 +143,13 @@ class CognitionBase:
             )
         self._rows.record(*rows)
 
+    def _standing_of(self, paper: Paper) -> str:
+        """What other papers say of this one."""
+        others = self.population.papers.values()
+        notes = [f"superseded by: {other.title}" for other in others if paper.paper_id in other.supersedes]
+        notes += [f"contradicted by: {other.title}" for other in others if paper.paper_id in other.contradicts]
+        return f"; {'; '.join(notes)}" if notes else ""
+
     def _insights(self, brief: Brief, question: str, known: Sequence[Insight]) -> list[Remembered]:
         """Those on the first parent, then those that say most about the question and are the surest."""
         found = self._memory_of(known).search(question, self._settings.num_insights, brief.slot)
@@ -151,28 +161,32 @@ class CognitionBase:
 
     async def _open_indexes(self) -> None:
         """Index the entries that the campaign started with, and what was learned in earlier starts."""
-        # A file that was edited since then belongs to another campaign.
         papers, entries = self.population.papers, self.population.entries
         documents = [document_of_entry(entry, papers[entry.paper_id]) for entry in entries.values()]
-        stored: Sequence[Vector] = ()
         if self._source is not None:
             try:
-                embedder = Prepared(await self._source.name(), self._source.embed)
-                stored = self._rows.vectors(embedder.name)
-                made = {vector.item_id for vector in stored}
-                missing = [document for document in documents if document.item_id not in made]
-                await embedder.prepare([text for document in missing for text in document.parts.values()])
-                self._embedder = embedder
+                self._open(Prepared(await self._source.name(), self._source.embed))
+                for first in range(0, len(documents), _AT_ONCE):  # what was paid for is kept, whatever comes
+                    await self._take_in(documents[first : first + _AT_ONCE])
+                return
             except NoVectors as error:
                 self._go_local(error)
-        if self._source is None:
-            texts = [list(document.parts.values()) for document in documents]
-            self._embedder = LatentNgrams(texts) if texts else HashedNgrams()
-            stored = self._rows.vectors(self._embedder.name)
-        self._entries, self._memory = Index(self._embedder, self._ranking), Memory(self._embedder, self._ranking)
-        self._vectors, self._num_remembered = {}, 0
-        self._hold([vector for vector in stored if vector.item == INSIGHT])
-        self._rows.record(*self._entries.add(documents, stored))
+        texts = [list(document.parts.values()) for document in documents]
+        self._open(LatentNgrams(texts) if texts else HashedNgrams())
+        await self._take_in(documents)
+
+    def _open(self, embedder: Embedder) -> None:
+        """Empty indexes, and the vectors that the store holds of an embedder."""
+        self._embedder = embedder
+        self._entries, self._memory = Index(embedder, self._ranking), Memory(embedder, self._ranking)
+        self._stored = {vector.item_id: vector for vector in self._rows.vectors(embedder.name)}
+        self._num_remembered = 0
+
+    async def _take_in(self, documents: Sequence[Document]) -> None:
+        if isinstance(self._embedder, Prepared):
+            missing = [document for document in documents if document.item_id not in self._stored]
+            await self._embedder.prepare([text for document in missing for text in document.parts.values()])
+        self._keep(self._entries.add(documents, self._held(document.item_id for document in documents)))
 
     async def _prepare(self, texts: Sequence[str], insights: Sequence[Insight]) -> None:
         """Have the vectors of texts, and of insights that have none yet, at hand; on failure go on locally.
@@ -181,7 +195,7 @@ class CognitionBase:
         """
         while isinstance(embedder := self._embedder, Prepared):
             new = [*insights, *self.population.insights[self._num_remembered :]]
-            wanted = [*texts, *(insight.claim for insight in new if insight.insight_id not in self._vectors)]
+            wanted = [*texts, *(insight.claim for insight in new if insight.insight_id not in self._stored)]
             if embedder.knows(wanted):
                 return
             try:
@@ -198,37 +212,30 @@ class CognitionBase:
 
     def _memory_of(self, known: Sequence[Insight]) -> Memory:
         if not self._deterministic:
-            self._remember()
+            new = self.population.insights[self._num_remembered :]
+            self._num_remembered += len(new)
+            self._keep(self._memory.add(new, self._held(insight.insight_id for insight in new)))
             return self._memory
         memory = Memory(self._embedder, self._ranking)
-        self._keep(memory.add(known, self._held(known)))
+        self._keep(memory.add(known, self._held(insight.insight_id for insight in known)))
         return memory
 
-    def _remember(self) -> None:
-        """Take in what was learned since the last time."""
-        new = self.population.insights[self._num_remembered :]
-        self._num_remembered += len(new)
-        self._keep(self._memory.add(new, self._held(new)))
-
     def _keep(self, made: Sequence[Vector]) -> None:
-        new = [vector for vector in made if vector.item_id not in self._vectors]
-        self._hold(new)
+        new = [vector for vector in made if vector.item_id not in self._stored]
+        self._stored |= {vector.item_id: vector for vector in new}
         self._rows.record(*new)
 
-    def _hold(self, vectors: Sequence[Vector]) -> None:
-        self._vectors |= {vector.item_id: vector for vector in vectors}
+    def _held(self, item_ids: Iterable[str]) -> list[Vector]:
+        return [self._stored[item_id] for item_id in item_ids if item_id in self._stored]
 
-    def _held(self, insights: Sequence[Insight]) -> list[Vector]:
-        return [self._vectors[insight.insight_id] for insight in insights if insight.insight_id in self._vectors]
-
-    def _nearest(self, element: str, slot: str) -> tuple[str, Match | None]:
+    def _nearest(self, element: str, slot: str, memory: Memory) -> tuple[str, Match | None]:
         """The entry or insight that is nearest to an element, and which of both it is."""
         entries = self._entries.search(element, 1, slot) if len(self._entries) else ()
         found = [
             (PAPER, match(element, hit.document, self.population.entries[hit.document.item_id].implementation))
             for hit in entries
         ]
-        insights = self._memory.search(element, 1, slot)
+        insights = memory.search(element, 1, slot)
         found += [(INSIGHT, match(element, document_of_insight(known.insight, 1.0))) for known in insights]
         return max(found, key=lambda pair: (pair[1].near, pair[1].similarity), default=("own", None))
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from cognition.insights import standings
 from cognition.library import Library, LibraryError, load_library
 from cognition.reader import Reader
 from cognition.records import Insight
 from cognition.retrieval import RetrievalSettings
 from orchestrator.errors import UsageError
+
+KNOWN = "known"  # the event that says that a store holds what was known at the first start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,21 +46,55 @@ def library_of(settings: CognitionSettings) -> Library:
         raise UsageError(f"cognition.papers: {error}") from error
 
 
-def carried_from(settings: CognitionSettings) -> tuple[Insight, ...]:
-    """The insights of earlier runs that still stand, with the run that each comes from.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What a campaign knows when it starts."""
+
+    library: Library
+    insights: tuple[Insight, ...]  # carried over
+
+
+def known_at_first(settings: CognitionSettings, folder: Path) -> Known | None:
+    """What the settings name; None where an earlier start has written it to the run's store, so that it counts.
 
     Raises:
-        UsageError: a run that is not there or cannot be read.
+        UsageError: a folder, a file or a run that is not as it should be.
     """
+    try:
+        if Reader(folder).query(f"SELECT count(*) FROM events WHERE kind = '{KNOWN}'").rows[0][0]:
+            return None
+    except (ValueError, OSError):
+        pass  # there is no store yet
+    return Known(library=library_of(settings), insights=carried_from(settings))
+
+
+def carried_from(settings: CognitionSettings) -> tuple[Insight, ...]:
+    """Every insight of earlier runs, under an id of its own and with the run in which it was measured.
+
+    Superseded ones come along: what is pooled later rests on all of them.
+
+    Raises:
+        UsageError: a run that is not there or cannot be read, or two of one name.
+    """
+    folders: dict[str, Path] = {}
     carried: dict[str, Insight] = {}
-    for folder in settings.from_runs:
+    for folder in map(Path, settings.from_runs):
+        name = folder.resolve().name
+        if folders.setdefault(name, folder).resolve() != folder.resolve():
+            raise UsageError(
+                f"cognition.from_runs: {folders[name]} and {folder} have one name: rename one of the folders"
+            )
         try:
             insights = Reader(folder).rows(Insight)
         except (ValueError, OSError) as error:
             raise UsageError(f"cognition.from_runs: {error}") from error
-        name = Path(folder).resolve().name
-        for standing in standings(insights).values():
-            if standing.superseded_by is None:
-                insight = standing.insight
-                carried.setdefault(insight.insight_id, dataclasses.replace(insight, from_run=insight.from_run or name))
+        for insight in insights:
+            run = insight.from_run or name
+            key = insight.insight_id if insight.from_run else _carried_id(run, insight.insight_id)
+            carried.setdefault(key, dataclasses.replace(insight, insight_id=key, from_run=run))
     return tuple(carried.values())
+
+
+def _carried_id(run: str, insight_id: str) -> str:
+    """The same source may be trained again here, and what that teaches has its own id."""
+    return hashlib.sha256(f"{run}\n{insight_id}".encode()).hexdigest()[:16]

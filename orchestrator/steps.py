@@ -95,10 +95,7 @@ class Steps:
             return self._rows.admit(founder(slot, self.settings.campaign.founders[number], number, attempt))
         brief = await self._told(await self._brief(number, attempt))
         self._rows.intend(f"propose/{number}")
-        try:
-            return await self._admitted(self._crew.researcher.propose.remote(brief))
-        finally:
-            self._shown(brief)
+        return await self._admitted(self._crew.researcher.propose.remote(brief), brief)
 
     async def repair(self, candidate: Candidate, evidence: Evidence) -> Candidate:
         brief = await self._brief(candidate.number, attempt=evidence.report.attempt + 1)
@@ -107,16 +104,15 @@ class Steps:
         self._rows.intend(f"repair/{candidate.number}/{brief.attempt}")
         return await self._admitted(self._crew.engineer.repair.remote(candidate, evidence, brief))
 
-    async def _admitted(self, call: Any) -> Candidate:
-        """The candidate that an agent wrote, behind the rows of the calls that it took."""
+    async def _admitted(self, call: Any, asked: Brief | None = None) -> Candidate:
+        """The candidate that an agent wrote, behind the rows of the calls that it took and of what these were told."""
         try:
             candidate: Candidate = await answer(call)
         finally:
             await self._books.caught_up()
-        candidate = self._rows.admit(candidate)
-        if arm_named(candidate.arm).reads:
-            await self._base.trace(candidate)
-        return candidate
+            if asked is not None:
+                self._shown(asked)
+        return self._rows.admit(candidate)
 
     async def unwritten(self, number: int, candidate: Candidate | None, nothing: NoProposal) -> Report:
         """Nobody gave a source text for this attempt: a report says so, and the number is closed."""
@@ -148,6 +144,8 @@ class Steps:
         novelty = None if candidate.number < self._num_founders else self.settings.novelty
         horizon, now = self.flow.horizon(candidate.number), time.time()
         report = duplicate_by_source(candidate, self.population, now)
+        if report is None and arm_named(candidate.arm).reads:  # another's source has another's origins
+            await self._base.trace(candidate, horizon)
         if report is None and novelty is not None:
             report = duplicate_by_motivation(candidate, self.population, novelty, now, horizon)
         if report is None:
@@ -243,8 +241,10 @@ class Steps:
         insights = await answer(self._crew.analyst.explain.remote(candidate, trials, verdict, context))
         await self._books.caught_up()
         known = {insight.insight_id for insight in self.population.insights}
-        new = [insight for insight in insights if insight.insight_id not in known]
-        self._rows.record(*(dataclasses.replace(insight, created_at=time.time()) for insight in new))
+        new = {
+            insight.insight_id: insight for insight in insights if insight.insight_id not in known
+        }  # said twice: once
+        self._rows.record(*(dataclasses.replace(insight, created_at=time.time()) for insight in new.values()))
         await self._language.reward_words(candidate, verdict, sum(insight.source == "llm" for insight in insights))
         _, report = self.population.last_attempt(candidate.number)
         if report is not None:

@@ -79,6 +79,7 @@ class LlmEmbedder:
     ) -> None:
         model = settings.as_model
         assert model is not None, "without a model the local embedder is used"
+        self._settings = settings
         self._model, self._num_texts = model, settings.num_texts
         self._price, self._books, self._line = price, books, line
         self._retries, self._owner = retries or Retries(), owner
@@ -112,9 +113,16 @@ class LlmEmbedder:
         if not places and self._num_dimensions is None:
             await self.embed([_PROBE], number=number, arm=arm)
         found: dict[int, Vectors] = {}
-        for batch in _batches([(place, texts[place].strip()[:_LONGEST]) for place in places], self._num_texts):
-            rows = await self._until_answered([text for _, text in batch], number, arm)
-            found |= {place: row for (place, _), row in zip(batch, rows, strict=True)}
+        batches = _batches([(place, texts[place].strip()[:_LONGEST]) for place in places], self._num_texts)
+        while batches:
+            # The first answer says how many dimensions there are; after that several are asked for at once.
+            num = self._settings.concurrency if self._num_dimensions is not None else 1
+            asked, batches = batches[:num], batches[num:]
+            calls = [self._until_answered([text for _, text in batch], number, arm) for batch in asked]
+            for batch, rows in zip(asked, await asyncio.gather(*calls, return_exceptions=True), strict=True):
+                if isinstance(rows, BaseException):
+                    raise rows
+                found |= {place: row for (place, _), row in zip(batch, rows, strict=True)}
         vectors = np.zeros((len(texts), self._num_dimensions or 0), dtype=np.float32)
         for place, row in found.items():
             vectors[place] = row

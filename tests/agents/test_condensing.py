@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from agents.condensing import condense
+from cognition.insights import with_pool
 from tests.cognition.test_insights import grown, insight
 
 
@@ -30,3 +31,17 @@ def test_harm_and_contradiction_are_told() -> None:
     assert disputed is not None
     assert "contradict each other on 1" in disputed.text
     assert disputed.works == ()
+
+
+def test_what_many_results_show_is_not_worn_out_by_a_noisy_one() -> None:
+    helps = grown(-0.05, -0.05, -0.05, -0.05)
+    found = condense(3, 24, [*helps, with_pool(insight(9, -0.03, error=0.03), helps)])
+    assert found is not None
+    assert len(found.works) == 1
+    assert found.worn_out == ()
+
+
+def test_little_evidence_of_no_difference_is_not_worn_out() -> None:
+    found = condense(3, 24, grown(0.0, 0.01, error=0.2))
+    assert found is not None
+    assert found.worn_out == ()

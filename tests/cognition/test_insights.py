@@ -64,9 +64,26 @@ def test_contradictions_are_counted_against_the_pooled_effect() -> None:
     assert last.num_contradicting == 1
     assert last.pooled_effect is not None
     assert last.pooled_effect < 0
-    assert direction_of(last) == 1
+    assert direction_of(last) == 0, "all results together speak, not the last one alone"
     assert last.confidence is not None
     assert last.confidence < 0.5
+
+
+def test_a_noisy_replication_does_not_undo_what_many_have_shown() -> None:
+    found = grown(-0.05, -0.05, -0.05, -0.05)
+    noisy = with_pool(insight(9, -0.03, error=0.03), found)
+    assert direction_of(insight(9, -0.03, error=0.03)) == 0
+    assert direction_of(noisy) == -1
+    assert noisy.confidence is not None
+    assert noisy.confidence > 0.99
+
+
+def test_one_change_in_two_spellings_and_one_source_in_two_runs_are_one_study() -> None:
+    twice = [insight(0, -0.06), insight(0, -0.06, change="Gate:  none -> sigmoid")]
+    later = with_pool(insight(1, -0.03), [with_pool(i, [], num_changes=2) for i in twice])
+    assert later.num_studies == 2
+    again = with_pool(insight(0, -0.06), [replace(with_pool(insight(0, -0.06), []), insight_id="x", from_run="old")])
+    assert again.num_studies == 1
 
 
 def test_disagreement_widens_the_pooled_interval() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,13 +17,14 @@ from agents.llm.settings import EmbeddingSettings, LlmSettings, Price, Retries
 from agents.llm.wire import LiteLlmLine
 from agents.purse import Purse
 from cognition.embedding import HashedNgrams, Vectors
+from cognition.insights import with_pool
 from cognition.library import load_library
 from cognition.reader import Reader
 from cognition.records import Candidate, Declared, Insight, Origin, Retrieval, Vector
 from cognition.store import Store
 from orchestrator.arms import arm_named
 from orchestrator.cognition_base import CognitionBase
-from orchestrator.cognition_settings import CognitionSettings, carried_from, library_of
+from orchestrator.cognition_settings import CognitionSettings, Known, carried_from, known_at_first, library_of
 from orchestrator.embedding import Source
 from orchestrator.errors import UsageError
 from orchestrator.rows import Rows
@@ -33,6 +35,7 @@ from tests.model_server.brain import answer
 from tests.model_server.server import ModelServer
 
 LIBRARY = load_library()
+SHIPPED = Known(library=LIBRARY, insights=())
 
 
 @contextmanager
@@ -49,28 +52,19 @@ def vectors_in(rows: Rows) -> list[Vector]:
     return Reader(rows.folder).rows(Vector)
 
 
-def base_on(
-    rows: Rows, *, carried: tuple[Insight, ...] = (), source: Source | None = None, **settings: object
-) -> CognitionBase:
-    return CognitionBase(
-        CognitionSettings(**settings),  # type: ignore[arg-type]
-        LIBRARY,
-        carried,
-        rows,
-        deterministic=False,
-        source=source,
-    )
+def base_on(rows: Rows, *, source: Source | None = None, **settings: object) -> CognitionBase:
+    return CognitionBase(CognitionSettings(**settings), rows, deterministic=False, source=source)  # type: ignore[arg-type]
 
 
 async def test_the_library_is_in_the_store_once_and_vectors_come_back_from_it(tmp_path: Path) -> None:
     with opened(tmp_path / "a") as rows:
-        await base_on(rows).start(searched=True)
+        await base_on(rows).start(SHIPPED, searched=True)
         assert (rows.population.papers, rows.population.entries) == (LIBRARY.papers, LIBRARY.entries)
         made = vectors_in(rows)
         assert {vector.item_id for vector in made} == set(LIBRARY.entries)
     with opened(tmp_path / "a") as rows:  # a second row under a key would be refused
         base = base_on(rows)
-        await base.start(searched=True)
+        await base.start(SHIPPED, searched=True)
         assert len(vectors_in(rows)) == len(made)
         told = await base.tell(brief(), arm_named("llm"), [OLD], OLD)
         assert told.knowledge
@@ -78,7 +72,7 @@ async def test_the_library_is_in_the_store_once_and_vectors_come_back_from_it(tm
 
 async def test_without_an_arm_that_reads_no_vector_is_made(tmp_path: Path) -> None:
     with opened(tmp_path / "a") as rows:
-        await base_on(rows).start(searched=False)
+        await base_on(rows).start(SHIPPED, searched=False)
         assert rows.population.entries
         assert vectors_in(rows) == []
 
@@ -87,7 +81,7 @@ async def test_a_brief_holds_what_its_arm_may_know_and_the_rows_say_so(tmp_path:
     known = tuple(grown(-0.05, -0.04))
     with opened(tmp_path / "a") as rows:
         base = base_on(rows, num_entries=3, num_insights=2)
-        await base.start(searched=True)
+        await base.start(SHIPPED, searched=True)
         rows.record(*known)
         for number, (arm, papers, insights) in enumerate(
             (("llm", 3, 1), ("llm_no_cognition", 0, 1), ("llm_no_analysis", 3, 0))
@@ -104,20 +98,40 @@ async def test_a_brief_holds_what_its_arm_may_know_and_the_rows_say_so(tmp_path:
         assert all(row.paper_id == row.item_id.split("/")[0] for row in stored if row.item == "entry")
 
 
-async def test_insights_are_carried_over_once_and_only_what_stands(tmp_path: Path) -> None:
+def filled(folder: Path, *insights: Insight) -> Path:
+    with Store.open(folder) as store:
+        store.append(*insights)
+    return folder
+
+
+async def test_insights_are_carried_over_once_with_all_that_was_pooled(tmp_path: Path) -> None:
     old = grown(-0.05, -0.04)
+    settings = CognitionSettings(from_runs=(str(filled(tmp_path / "old", *old)),), shipped=False)
+    known = known_at_first(settings, tmp_path / "new")
+    assert known is not None
+    assert [(i.from_run, i.effect) for i in known.insights] == [("old", -0.05), ("old", -0.04)]
+    assert not {i.insight_id for i in known.insights} & {i.insight_id for i in old}, "here it may be measured again"
+    with opened(tmp_path / "new") as rows:
+        await CognitionBase(settings, rows, deterministic=False).start(known, searched=True)
+        rows.record(old[0])
     with Store.open(tmp_path / "old") as store:
-        store.append(*old)
-    carried = carried_from(CognitionSettings(from_runs=(str(tmp_path / "old"),)))
-    assert [(i.insight_id, i.from_run) for i in carried] == [(old[-1].insight_id, "old")]
-    for _ in range(2):
-        with opened(tmp_path / "new") as rows:
-            await base_on(rows, carried=carried).start(searched=True)
-            assert [i.from_run for i in rows.population.insights] == ["old"]
-    with Store.open(tmp_path / "third") as store:
-        store.append(*carried)
-    (again,) = carried_from(CognitionSettings(from_runs=(str(tmp_path / "third"),)))
-    assert again.from_run == "old", "where it was measured, not where it passed through"
+        store.append(with_pool(insight(9, 0.1), old))
+    shutil.rmtree(tmp_path / "old")  # what was known at the first start counts
+    assert known_at_first(settings, tmp_path / "new") is None
+    with opened(tmp_path / "new") as rows:
+        await CognitionBase(settings, rows, deterministic=False).start(None, searched=True)
+        assert [i.from_run for i in rows.population.insights] == ["old", "old", ""]
+
+
+def test_what_passes_through_a_run_keeps_where_it_was_measured_and_comes_once(tmp_path: Path) -> None:
+    first = filled(tmp_path / "old", *grown(-0.05))
+    (carried,) = carried_from(CognitionSettings(from_runs=(str(first),)))
+    second = filled(tmp_path / "between", carried, insight(3, -0.01))
+    both = carried_from(CognitionSettings(from_runs=(str(first), str(second), str(first))))
+    assert sorted(i.from_run for i in both) == ["between", "old"]
+    twin = filled(tmp_path / "x" / "old", insight(4, -0.01))
+    with pytest.raises(UsageError, match="have one name: rename one of the"):
+        carried_from(CognitionSettings(from_runs=(str(first), str(twin))))
 
 
 def test_runs_and_folders_that_are_not_there_are_named(tmp_path: Path) -> None:
@@ -144,7 +158,7 @@ async def test_elements_are_traced_to_the_entry_that_says_the_same_and_else_are_
     assert isinstance(candidate, Candidate)
     with opened(tmp_path / "a") as rows:
         base = base_on(rows)
-        await base.start(searched=True)
+        await base.start(SHIPPED, searched=True)
         await base.trace(candidate)
         await base.trace(candidate)
         first, second, third = Reader(rows.folder).rows(Origin)
@@ -161,7 +175,7 @@ async def test_a_model_embeds_and_when_it_cannot_the_local_embedder_stands_in(tm
         line = LiteLlmLine()
         source = LlmEmbedder(settings, Price(input=0.0, output=0.0), purse, line, retries=everything.retries)
         base = base_on(rows, source=source)
-        await base.start(searched=True)
+        await base.start(SHIPPED, searched=True)
         (name,) = {vector.embedder for vector in vectors_in(rows)}
         assert name.startswith("openai/embedder/")
         assert (await base.tell(brief(), arm_named("llm"), [OLD], OLD)).knowledge
@@ -196,7 +210,7 @@ async def test_what_is_learned_while_vectors_are_on_their_way_is_found_as_well(t
 
     with opened(tmp_path / "a") as rows:
         base = base_on(rows, source=Slow(rows))
-        await base.start(searched=True)
+        await base.start(SHIPPED, searched=True)
         rows.record(insight(3, -0.05))
         briefs = [replace(brief(), number=number, insights=tuple(rows.population.insights)) for number in (8, 9)]
         told = await asyncio.gather(*(base.tell(asked, arm_named("llm"), [OLD], OLD) for asked in briefs))
@@ -205,10 +219,8 @@ async def test_what_is_learned_while_vectors_are_on_their_way_is_found_as_well(t
 
 async def test_without_a_library_insights_are_still_found(tmp_path: Path) -> None:
     with opened(tmp_path / "a") as rows:
-        base = CognitionBase(
-            CognitionSettings(shipped=False), load_library(shipped=False), (), rows, deterministic=True
-        )
-        await base.start(searched=True)
+        base = CognitionBase(CognitionSettings(shipped=False), rows, deterministic=True)
+        await base.start(Known(library=load_library(shipped=False), insights=()), searched=True)
         rows.record(insight(3, -0.05))
         asked = replace(brief(), insights=tuple(rows.population.insights))
         told = await base.tell(asked, arm_named("llm"), [OLD], OLD)

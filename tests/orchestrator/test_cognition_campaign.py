@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from cognition.insights import standings
 from cognition.reader import Reader
 from cognition.records import Candidate, Entry, Insight, LlmCall, Origin, Retrieval, Verdict, trial_id_of
 from orchestrator.result import Result
@@ -125,11 +124,10 @@ def test_a_second_campaign_uses_what_the_first_learned(ray_here: None, informed:
             ),
         )
     assert second.stopped_by is None
-    old = standings(Reader(informed.folder).rows(Insight))
-    alive = {insight_id for insight_id, standing in old.items() if standing.superseded_by is None}
+    old = Reader(informed.folder).rows(Insight)
     reader = Reader(folder)
-    carried = {insight.insight_id for insight in reader.rows(Insight) if insight.from_run == "informed"}
-    assert carried == alive != set()
+    carried = [insight for insight in reader.rows(Insight) if insight.from_run == "informed"]
+    assert [(i.claim, i.effect) for i in carried] == [(i.claim, i.effect) for i in old] != []
     used = reader.query(
         "SELECT insight_id FROM retrievals JOIN insights ON insight_id = item_id "
         "WHERE in_prompt AND from_run = 'informed' AND retrievals.number = 1"
