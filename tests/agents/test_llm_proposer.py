@@ -19,7 +19,8 @@ HEAD = """
 
 
 def read(head: str, **known: object) -> tuple[tuple[str, ...], tuple[Declared, ...]]:
-    answer = Answer(text=f"```json\n{head}\n```\n\n```python\n{MIXER.replace('TAPS', '3')}\n```", model="openai/m")
+    text = f"```json\n{head}\n```\n\n```python\n{MIXER.replace('TAPS', '3')}\n```"
+    answer = Answer(text=text, cut_off=False, model="openai/m")
     proposal = read_proposal(answer, "TokenMixer", None)
     assert not isinstance(proposal, GaveUp)
     candidate = _candidate(proposal, answer, brief(**known))
