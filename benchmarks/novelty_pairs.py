@@ -102,19 +102,34 @@ def designs() -> dict[str, Any]:
 def ideas() -> dict[str, Any]:
     """Calibrate motivations."""
     tune, test = motivations.scored("tune"), motivations.scored("test")
-    threshold = NoveltySettings().same_motivation
-    result: dict[str, Any] = {
-        "threshold": threshold,
-        "sweep": sweep("motivation from", MOTIVATION_SWEEP, lambda at: motivations.figures(tune, at)),
+    settings = NoveltySettings()
+    ways: Mapping[str, Callable[[motivations.Scored], bool]] = {
+        "cosine alone": lambda item: motivations.alike(item, settings.same_motivation),
+        "same words": lambda item: motivations.refused(item, settings),
     }
-    print(f"\nmotivations from {threshold:g}\n{HEADER}")
-    for name, chosen in (("tune", tune), ("test", test), ("all", [*tune, *test])):
-        print(f"{name:<34}{motivations.figures(chosen, threshold)}")
-        result[name] = plain(motivations.figures(chosen, threshold))
-    for kind in motivations.KINDS:
-        own = [item for item in (*tune, *test) if item.kind == kind]
-        print(f"{kind:<34}{motivations.figures(own, threshold)}")
-        result[f"kind {kind}"] = plain(motivations.figures(own, threshold))
+    result: dict[str, Any] = {
+        "threshold": settings.same_motivation,
+        "sweep": sweep(
+            "motivation by cosine alone, from",
+            MOTIVATION_SWEEP,
+            lambda at: motivations.figures(tune, lambda item: motivations.alike(item, at)),
+        ),
+        "same_words_sweep": sweep(
+            "motivation in the same words, from",
+            MOTIVATION_SWEEP,
+            lambda at: motivations.figures(tune, lambda item: item.same_words and motivations.alike(item, at)),
+        ),
+    }
+    for way, decides in ways.items():
+        print(f"\nmotivations from {settings.same_motivation:g}, {way}\n{HEADER}")
+        rows = {"tune": tune, "test": test, "all": [*tune, *test]}
+        for kind in motivations.KINDS:
+            for split, chosen in (("tune", tune), ("test", test)):
+                rows[f"kind {kind}, {split}"] = [item for item in chosen if item.kind == kind]
+        found = {name: motivations.figures(chosen, decides) for name, chosen in rows.items()}
+        for name, row in found.items():
+            print(f"{name:<34}{row}")
+        result[way] = {name: plain(row) for name, row in found.items()}
     return result
 
 

@@ -27,7 +27,7 @@ from cognition.embedding import HashedNgrams, Vectors
 from cognition.novelty import NoveltySettings, Tried, decide, nearest
 from cognition.records import Candidate, Report, ReportKind
 
-FINGERPRINT, STRUCTURE, MOTIVATION = 88, 128, 512
+FINGERPRINT, STRUCTURE, MOTIVATION = 88, 128, 256
 _DRAWN = "drawn for the index, which is asked and not read:"
 GOAL_MS = 50.0
 
@@ -42,7 +42,7 @@ class Drawn:
         self._real = HashedNgrams()
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """[N] texts -> [N, 512]."""
+        """[N] texts -> [N, 256]."""
         if not all(text.startswith(_DRAWN) for text in texts):
             return self._real.embed(texts)
         vectors = self._rng.standard_normal((len(texts), MOTIVATION), dtype=np.float32)
@@ -137,8 +137,9 @@ def main() -> int:
     questions = iter([report(options.candidates + place, rng) for place in range(2 * options.calls)])
 
     def check(horizon: int | None = None) -> object:
+        stated = tried.by_motivation(idea, horizon)
         found = tried.by_design(next(questions), horizon)
-        return decide(replace(found, motivation=tried.by_motivation(idea, horizon)), NoveltySettings())
+        return decide(replace(found, motivation=stated.motivation, restated=stated.restated), NoveltySettings())
 
     figures: dict[str, object] = {
         "num_candidates": options.candidates,

@@ -1,7 +1,7 @@
 """Has this been proposed before? By source, by motivation, by behaviour and by structure, in order of cost.
 
 * Source: the candidate's id is its text, comments and layout aside.
-* Motivation: the cosine of two texts, where somebody wrote them.
+* Motivation: the cosine of two texts, where somebody wrote them, and whether they say the same in the same words.
 * Behaviour: a fingerprint is what a mixer answers to fixed inputs under weights set by their shapes, so two candidates
   that compute the same function have the same one up to rounding, however differently they are written.
 * Structure: the operators of a traced pass. It decides where behaviours cannot be compared, since weights of other
@@ -46,7 +46,7 @@ class NoveltySettings:
     same_behaviour: float = SAME_BEHAVIOUR  # relative distance below which two behaviours are one
     same_structure: float = 0.02  # distance below which two graphs are one, where behaviours cannot be compared
     doubtful_structure: float = 0.15
-    same_motivation: float = 0.95  # similarity at which two written motivations are one idea
+    same_motivation: float = 0.9  # similarity from which on motivations in the same words are one idea
     doubtful_motivation: float = 0.75
     ask_model: bool = False  # let the judge's model decide what is doubtful; otherwise it passes
 
@@ -97,16 +97,16 @@ def decide(found: Found, settings: NoveltySettings) -> Decision:
     * The same behaviour is a duplicate.
     * The same operators with the same totals, under another layout of the weights, are one; under the same layout the
       behaviours were compared, and a constant with an effect is another design.
-    * The same written motivation is one.
-    * What comes close by motivation or by structure is doubtful.
+    * The same motivation in the same words is one.
+    * What comes close by motivation, in whatever words, or by structure is doubtful.
     """
-    behaviour, relaid, motivation = found.behaviour, found.relaid, found.motivation
+    behaviour, relaid, motivation, restated = found.behaviour, found.relaid, found.motivation, found.restated
     if behaviour is not None and behaviour.distance < settings.same_behaviour:
         return Decision(measure=BEHAVIOUR, neighbour=behaviour)
     if relaid is not None and relaid.distance < settings.same_structure:
         return Decision(measure=STRUCTURE, neighbour=relaid)
-    if motivation is not None and 1 - motivation.distance >= settings.same_motivation < 1:
-        return Decision(measure=MOTIVATION, neighbour=motivation)
+    if restated is not None and 1 - restated.distance >= settings.same_motivation < 1:
+        return Decision(measure=MOTIVATION, neighbour=restated)
     if motivation is not None and 1 - motivation.distance >= settings.doubtful_motivation < 1:
         return Decision(measure=MOTIVATION, neighbour=motivation, doubtful=True)
     if relaid is not None and relaid.distance < settings.doubtful_structure:

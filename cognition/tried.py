@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from cognition.embedding import Embedder, HashedNgrams
 from cognition.records import Candidate, Report, ReportKind
+from cognition.wording import same_words
 from cognition.words import terms_of
 
 _FIRST_ROWS = 64
-_REFINED = 16  # nearest rows in float32 whose distances are then taken exactly
+_REFINED = 16  # nearest rows in float32 whose distances, or words, are then compared exactly
 _NEVER = np.iinfo(np.int32).max
 _NO_LAYOUT = 0
 _SHORTEST = 5  # words with content below which a motivation says no idea
@@ -48,6 +49,7 @@ class Found:
     structure: Neighbour | None = None
     relaid: Neighbour | None = None  # by structure, among those of other layout and the same totals
     motivation: Neighbour | None = None
+    restated: Neighbour | None = None  # by motivation, among those that say the same in the same words
 
 
 def idea_of(candidate: Candidate) -> str:
@@ -69,6 +71,7 @@ class Tried:
         self._behaviours: dict[int, _Rows] = {}  # by length: other lengths were taken otherwise
         self._structures: dict[int, _Rows] = {}
         self._motivations: _Rows | None = None
+        self._texts: list[str] = []  # of the motivations, row by row
         self._first_passed = np.full(_FIRST_ROWS, _NEVER, dtype=np.int32)  # number -> its first attempt that passed
 
     def add(self, record: Candidate | Report) -> None:
@@ -80,6 +83,7 @@ class Tried:
                     if self._motivations is None:
                         self._motivations = _Rows(len(vector))
                     self._motivations.append(vector, record.candidate_id, record.number, record.attempt)
+                    self._texts.append(text)
         elif record.kind is ReportKind.passed:
             self._passed(record.number, record.attempt)
             for rows, values in ((self._behaviours, record.fingerprint), (self._structures, record.structure)):
@@ -95,16 +99,20 @@ class Tried:
         kinds = (*self._behaviours.values(), *self._structures.values(), self._motivations)
         return sum(rows.num_bytes for rows in kinds if rows is not None)
 
-    def by_motivation(self, candidate: Candidate, horizon: int | None = None) -> Neighbour | None:
-        """The nearest idea of another number; None where the candidate states none, or mends what is known.
+    def by_motivation(self, candidate: Candidate, horizon: int | None = None) -> Found:
+        """The nearest idea of another number, and the nearest in the same words, which need not be the same row.
 
-        A repair keeps its idea by right: another attempt at the same number, or a proposal in mode "repair".
+        Nothing where the candidate states no idea, or mends what is known. A repair keeps its idea by right: another
+        attempt at the same number, or a proposal in mode "repair". Words are compared with the nearest 16 alone.
         """
         text, rows = idea_of(candidate), self._motivations
         if not text or rows is None or candidate.repairs is not None or candidate.mode == "repair":
-            return None
+            return Found()
         seen = self._seen(rows, candidate.number, candidate.attempt, horizon) & (rows.numbers != candidate.number)
-        return rows.nearest(np.float32(1.0) - rows.products(self._embedder.embed([text])[0]), seen)
+        distances = np.float32(1.0) - rows.products(self._embedder.embed([text])[0])
+        near = rows.nearest_few(np.round(distances, 6), seen)  # equal texts differ in the last bit by their row
+        restated = (neighbour for place, neighbour in near if same_words(text, self._texts[place]))
+        return Found(motivation=near[0][1] if near else None, restated=next(restated, None))
 
     def by_design(self, report: Report, horizon: int | None = None) -> Found:
         """The nearest by behaviour and by structure of what passed the gate, as far as both can be compared."""
@@ -222,7 +230,16 @@ class _Rows:
         layouts = self._layouts[: self._num]
         return np.asarray(same & (layouts != totals.layout) & (layouts != _NO_LAYOUT) & (totals.layout != _NO_LAYOUT))
 
-    def nearest(self, distances: NDArray[np.floating], seen: Mask, exact: Exact | None = None) -> Neighbour | None:
+    def nearest_few(self, distances: NDArray[np.floating], seen: Mask) -> Sequence[tuple[int, Neighbour]]:
+        """The nearest of the rows that may be seen with their places, nearest first, the earliest among equals."""
+        places = np.flatnonzero(seen)
+        if places.size > _REFINED:
+            farthest = np.partition(distances[places], _REFINED - 1)[_REFINED - 1]
+            places = places[distances[places] <= farthest]
+        order = places[np.argsort(distances[places], kind="stable")][:_REFINED].tolist()
+        return [(at, Neighbour(candidate_id=self._ids[at], distance=float(distances[at]))) for at in order]
+
+    def nearest(self, distances: NDArray[np.floating], seen: Mask, exact: Exact) -> Neighbour | None:
         """The nearest of the rows that may be seen, the earliest among equals.
 
         Args:
@@ -232,9 +249,6 @@ class _Rows:
         if not places.size:
             return None
         among = distances[places]
-        if exact is None:
-            best = int(places[int(np.argmin(among))])
-            return Neighbour(candidate_id=self._ids[best], distance=float(distances[best]))
         if places.size > _REFINED:
             places = np.sort(places[np.argpartition(among, _REFINED)[:_REFINED]])
         refined = [exact(self._vectors[place].astype(np.float64)) for place in places]

@@ -62,8 +62,8 @@ def duplicate_by_source(candidate: Candidate, population: Population, now: float
 def duplicate_by_motivation(
     candidate: Candidate, population: Population, settings: NoveltySettings, now: float, horizon: int | None = None
 ) -> Report | None:
-    """A report when somebody's written motivation was tried before, under whatever code."""
-    found = Found(motivation=population.tried.by_motivation(candidate, horizon))
+    """A report when somebody's written motivation was tried before in the same words, under whatever code."""
+    found = population.tried.by_motivation(candidate, horizon)
     decision = decide(found, settings)
     if not decision.duplicate:
         return None
@@ -84,8 +84,9 @@ def compared(
     """
     if report.refused:
         return Compared(report=report)
+    stated = population.tried.by_motivation(candidate, horizon)
     found = dataclasses.replace(
-        population.tried.by_design(report, horizon), motivation=population.tried.by_motivation(candidate, horizon)
+        population.tried.by_design(report, horizon), motivation=stated.motivation, restated=stated.restated
     )
     report = _with_columns(report, found)
     decision = Decision() if settings is None else decide(found, settings)
@@ -102,6 +103,9 @@ def refused(report: Report, decision: Decision, population: Population, measure:
     detail = f"{_WORDS[measure].format(name)}: {decision.nearness}"
     if fate := _fate(decision.neighbour.candidate_id, population):
         detail += f"; {fate}"
+    if decision.measure == MOTIVATION:  # whoever said it in the same words, where another one is nearer
+        near = decision.neighbour
+        report = dataclasses.replace(report, motivation_id=near.candidate_id, motivation_similarity=1 - near.distance)
     return dataclasses.replace(report, kind=ReportKind.duplicate, detail=detail, duplicate_by=measure)
 
 

@@ -92,11 +92,13 @@ def near(distance: float) -> Neighbour:
         (Found(structure=near(0.0), relaid=near(0.0)), "structure", False),
         (Found(relaid=near(0.1)), "structure", True),
         (Found(relaid=near(0.2)), "", False),
-        (Found(motivation=near(0.03)), "motivation", False),
+        (Found(motivation=near(0.0), restated=near(0.03)), "motivation", False),
+        (Found(motivation=near(0.0)), "motivation", True),  # other words: a negation, another order
+        (Found(motivation=near(0.0), restated=near(0.2)), "motivation", True),
         (Found(motivation=near(0.2)), "motivation", True),
         (Found(motivation=near(0.4)), "", False),
         (Found(behaviour=near(0.0), motivation=near(0.2)), "behaviour", False),
-        (Found(relaid=near(0.1), motivation=near(0.03)), "motivation", False),
+        (Found(relaid=near(0.1), restated=near(0.03)), "motivation", False),
     ],
 )
 def test_the_measures_decide_in_order_of_their_weight(found: Found, measure: str, doubtful: bool) -> None:
@@ -110,7 +112,7 @@ def test_a_threshold_of_nothing_switches_a_measure_off() -> None:
     off = NoveltySettings(
         same_behaviour=0.0, same_structure=0.0, doubtful_structure=0.0, same_motivation=1.0, doubtful_motivation=1.0
     )
-    found = Found(behaviour=near(0.0), relaid=near(0.0), motivation=near(0.0))
+    found = Found(behaviour=near(0.0), relaid=near(0.0), motivation=near(0.0), restated=near(0.0))
     assert decide(found, off).measure == ""
 
 

@@ -132,17 +132,42 @@ def test_what_cannot_be_compared_is_passed_over() -> None:
 def test_the_nearest_idea_counts_whatever_became_of_it() -> None:
     index = tried(written(1, DELTA), written(2, DECAY), report(1, kind=ReportKind.crashed))
     found = index.by_motivation(written(5, DELTA.replace("old memories stay", "old memories remain")))
-    assert found is not None
-    assert found.candidate_id == "1.0"
-    assert found.distance < 0.1
-    far = index.by_motivation(written(5, "Convolve the values twice before anything is written into a state."))
+    assert found.motivation is not None
+    assert found.motivation.candidate_id == "1.0"
+    assert found.motivation.distance < 0.1
+    assert found.restated is None
+    far = index.by_motivation(
+        written(5, "Convolve the values twice before anything is written into a state.")
+    ).motivation
     assert far is not None
     assert far.distance > 0.5
 
 
+def test_the_same_words_are_found_behind_a_nearer_idea_that_denies_them() -> None:
+    denied = [written(number, DELTA.replace("depends", word)) for number, word in enumerate(["does not depend"] * 9)]
+    index = tried(*denied, written(20, DELTA), written(21, DELTA))
+    found = index.by_motivation(written(30, DELTA))
+    assert found.motivation is not None
+    assert found.motivation.candidate_id == "0.0"  # the earliest among equals: no vector shows a negation
+    assert found.motivation.distance == pytest.approx(0, abs=1e-6)
+    assert found.restated is not None
+    assert found.restated.candidate_id == "20.0"
+    assert tried(*denied).by_motivation(written(30, DELTA)).restated is None
+
+
+def test_the_nearest_few_are_the_nearest_of_many() -> None:
+    many = [written(number, DELTA + " later" * number) for number in range(1, 40)]
+    found = tried(*many[::-1], written(50, DELTA)).by_motivation(written(60, DELTA))
+    assert found.motivation == found.restated
+    assert found.restated is not None
+    assert found.restated.candidate_id == "50.0"
+
+
 def test_what_is_hoped_for_is_no_part_of_an_idea() -> None:
     index = tried(written(1, f"{DELTA}\n\nExpected: a loss below 2.4"))
-    found = index.by_motivation(written(2, f"{DELTA}\n\nExpected: better recall, and nothing else of the kind"))
+    found = index.by_motivation(
+        written(2, f"{DELTA}\n\nExpected: better recall, and nothing else of the kind")
+    ).restated
     assert found is not None
     assert found.distance == pytest.approx(0, abs=1e-6)
 
@@ -153,16 +178,16 @@ def test_templates_and_words_without_an_idea_are_exempt() -> None:
     assert idea_of(written(1, DELTA, genome="{}")) == ""
     assert idea_of(written(1, "dropped into the inbox")) == ""
     index = tried(written(1, "better"), written(2, DELTA, mode=""))
-    assert index.by_motivation(written(5, DELTA)) is None
-    assert index.by_motivation(written(5, "better")) is None
+    assert index.by_motivation(written(5, DELTA)) == Found()
+    assert index.by_motivation(written(5, "better")) == Found()
 
 
 def test_a_repair_keeps_its_idea() -> None:
     index = tried(written(1, DELTA))
-    assert index.by_motivation(written(1, DELTA, attempt=1, repairs="1.0")) is None
-    assert index.by_motivation(written(1, DELTA, attempt=1)) is None
-    assert index.by_motivation(written(7, DELTA, mode="repair")) is None
-    assert index.by_motivation(written(7, DELTA, mode="explore")) is not None
+    assert index.by_motivation(written(1, DELTA, attempt=1, repairs="1.0")) == Found()
+    assert index.by_motivation(written(1, DELTA, attempt=1)) == Found()
+    assert index.by_motivation(written(7, DELTA, mode="repair")) == Found()
+    assert index.by_motivation(written(7, DELTA, mode="explore")).restated is not None
 
 
 def test_with_a_horizon_only_that_is_seen_which_no_clock_decides() -> None:
@@ -191,10 +216,10 @@ def test_rows_may_come_in_any_order() -> None:
     passed = [report(6, attempt=0), report(7, attempt=1)]
     for order in ([*records, *passed], [*passed, *records], [*records[::-1], *passed[::-1]]):
         index = tried(*order)
-        found = index.by_motivation(written(8, DELTA + " 6"), horizon=2)
+        found = index.by_motivation(written(8, DELTA + " 6"), horizon=2).restated
         assert found is not None
         assert found.candidate_id == "6.0"  # its second attempt came after it had passed
-        found = index.by_motivation(written(8, DELTA + " 7"), horizon=2)
+        found = index.by_motivation(written(8, DELTA + " 7"), horizon=2).restated
         assert found is not None
         assert found.candidate_id in ("7.0", "7.1")
 

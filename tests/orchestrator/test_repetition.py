@@ -138,7 +138,7 @@ def test_what_the_gate_refused_keeps_its_own_reason() -> None:
 
 
 IDEA = "A delta rule whose writing strength depends on how much the key is already known, so old memories stay."
-AGAIN = IDEA.replace("so old memories stay", "so that all of the old memories stay")
+AGAIN = IDEA.replace("so old memories stay", "so that the old memories will stay")
 OTHER = "Every channel forgets at a rate of its own, read from the token, to clear what a document has left behind."
 
 
@@ -184,6 +184,41 @@ def test_an_idea_that_was_tried_is_refused_before_the_gate() -> None:
     assert (
         duplicate_by_motivation(written(9, "Only filters: " + OTHER[::-1]), population, NoveltySettings(), 0.0) is None
     )
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (IDEA, IDEA.replace("depends", "does not depend")),
+        (
+            "Decay is large in the early layers and small in the late layers of the stack.",
+            "Decay is small in the early layers and large in the late layers of the stack.",
+        ),
+        (
+            "Keys decay faster than values, so that an address is given up while its content is read.",
+            "Values decay faster than keys, so that an address is given up while its content is read.",
+        ),
+    ],
+)
+def test_an_idea_that_turns_another_into_its_opposite_is_doubtful_and_passes(first: str, second: str) -> None:
+    earlier, later = written(2, first), written(9, second)
+    population = Population([earlier, on(earlier, fingerprint=(1.0, 0.0))])
+    assert duplicate_by_motivation(later, population, NoveltySettings(), now=0.0) is None
+    found = compared(on(later, fingerprint=(0.0, 1.0)), later, population, NoveltySettings())
+    assert found.report.kind is ReportKind.passed
+    assert found.report.motivation_similarity is not None
+    assert found.report.motivation_similarity > 0.9
+    assert found.doubt is not None
+    assert found.doubt.measure == "motivation"
+
+
+def test_who_said_it_in_the_same_words_is_named_and_recorded_where_a_denial_is_as_near() -> None:
+    denial, first = written(1, IDEA.replace("depends", "does not depend")), written(2, IDEA)
+    population = Population([denial, on(denial), first, on(first)])
+    report = duplicate_by_motivation(written(9, AGAIN), population, NoveltySettings(), now=0.0)
+    assert report is not None
+    assert "candidate 2 (mixer-2)" in report.detail
+    assert report.motivation_id == first.candidate_id
 
 
 @pytest.mark.parametrize(
