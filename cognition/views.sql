@@ -202,8 +202,8 @@ WITH newest AS (
 ),
 placed AS (
     SELECT
-        insights.insight_id, insights.claim, insights.slot, insights.scale, insights.stage, insights.subject,
-        insights.source, insights.from_run, insights.number, insights.effect,
+        insights.insight_id, insights.claim, insights.change, insights.slot, insights.scale, insights.stage,
+        insights.subject, insights.source, insights.from_run, insights.number, insights.effect,
         CASE WHEN insights.high < 0 THEN 'lowers' WHEN insights.low > 0 THEN 'raises' ELSE 'no difference' END
             AS direction,
         coalesce(newest.pooled_effect, insights.pooled_effect, insights.effect) AS pooled_effect,
