@@ -10,19 +10,22 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
-
-import yaml
 
 from cognition.citation import Citation, citation_in, normalised, paper_id_of, year_of
 from cognition.draft import filled, skeleton
 from cognition.duplicates import Known, Neighbour, known_to, same_paper, similar_paper
-from cognition.library import SUFFIX, is_identifier, paper_from
+from cognition.identifiers import is_identifier
+from cognition.library import SUFFIX, paper_from
+from cognition.plain_yaml import parse_yaml
+from cognition.printable import printable, shown
 from cognition.sources import Source, read_source
 
 Check = Callable[[Mapping[str, Any]], None]
 FOLDER = Path("papers")
+REJECTED = ".rejected"  # no file of the library ends so
 
 
 class ExtractionFailed(Exception):
@@ -115,22 +118,27 @@ def add_paper(
     _target(folder, citation.title, path.stem, known)  # a file in the way is told before anything is paid for
     extraction = _extracted(extractor, source.text, say)
     values, citation = _merged(extraction.values, citation, source)
-    if not force:
-        _refuse(same_paper(citation.title, "", known) or similar_paper(values["entries"], known), source.name)
-    target = _target(folder, citation.title, path.stem, known)
     header = [
         f"extracted by {extraction.model} from {source.name} on {today}: review before use",
         *citation.notes,
     ]
     unverified = "unverified: taken from the text, look it up" if not identifier else "as given when it was added"
-    _write(target, filled(values, header, {"identifier": unverified if citation.identifier else "none was found"}))
+    text = filled(values, header, {"identifier": unverified if citation.identifier else "none was found"})
+    try:
+        if not force:
+            _refuse(same_paper(citation.title, "", known) or similar_paper(values["entries"], known), source.name)
+        target = _target(folder, citation.title, path.stem, known)
+        _write(target, text)
+    except Refused as refusal:
+        kept = _kept(folder / (paper_id_of(citation.title, path.stem) or "paper"), text)
+        raise Refused(f"{refusal}. {kept}") from refusal
     return Added(path=target, num_entries=len(values["entries"]), citation=citation)
 
 
 def _cited(source: Source, identifier: str, this_year: int, known: Sequence[Known], *, force: bool) -> Citation:
     """The text's citation, with a given identifier over the one that it has; known papers are refused."""
     if identifier and not is_identifier(identifier):
-        raise Refused(f"--identifier {identifier!r} is none: use arXiv:2406.06484 or doi:10.1000/x")
+        raise Refused(f"--identifier {shown(identifier)} is none: use arXiv:2406.06484 or doi:10.1000/x")
     citation = citation_in(source, this_year=this_year)
     if identifier:
         citation = replace(citation, identifier=identifier, year=year_of(identifier) or citation.year, notes=())
@@ -167,7 +175,16 @@ def _extracted(extractor: Extractor, text: str, say: Callable[[str], None]) -> E
 
 def _check(values: Mapping[str, Any]) -> None:
     """Whether the values would make a paper; its name and identifier are not theirs to say."""
-    paper_from({"identifier": "", **values}, "paper", "the reply", "")
+    paper_from({"identifier": "", **_seen(values)}, "paper", "the reply", "")
+
+
+def _seen(value: Any) -> Any:
+    """As it will be written: with spaces for what cannot be printed."""
+    if isinstance(value, str):
+        return "\n".join(map(printable, value.splitlines()))
+    if isinstance(value, Mapping):
+        return {name: _seen(item) for name, item in value.items()}
+    return [_seen(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _merged(values: Mapping[str, Any], citation: Citation, source: Source) -> tuple[dict[str, Any], Citation]:
@@ -196,9 +213,20 @@ def _target(folder: Path, title: str, stem: str, known: Sequence[Known]) -> Path
     return target
 
 
+def _kept(stem: Path, text: str) -> str:
+    """Keep a refused extraction, which was paid for, beside the library's files; says where it lies."""
+    names = (stem.with_name(f"{stem.name}{'' if num == 1 else f'_{num}'}{REJECTED}") for num in count(1))
+    target = next(name for name in names if not name.exists())
+    try:
+        _write(target, text)
+    except Refused as error:
+        return f"What was extracted is lost: {error}"
+    return f"What was extracted is kept in {target}: give it a name that ends with {SUFFIX} to use it"
+
+
 def _write(target: Path, text: str) -> None:
     """The whole file or none, and only where there is none."""
-    yaml.safe_load(text)  # an error here is ours, and better than a file that nobody can read
+    parse_yaml(text)  # an error here is ours, and better than a file that nobody can read
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         if target.parent.exists() and not target.parent.is_dir():

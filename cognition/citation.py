@@ -6,18 +6,29 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from cognition.identifiers import is_arxiv_number
 from cognition.sources import Source
 
 _TOP = 1_500  # characters in which an identifier is the text's own, and not one that it cites
 _HEAD = 6_000
-_MOST_WORDS_OF_A_STATEMENT = 8  # a line of more is prose, and its identifiers are others'
+_LONGEST_LINE = 300
 _MOST_WORDS, _MOST_LETTERS = 5, 40  # of a paper's id
-_STAMP = re.compile(r"arXiv:\s*(\d{4}\.\d{4,5}|[a-z-]+/\d{7})(?:v\d+)?\s*\[[a-z.-]+\]", re.I)  # printed by arXiv itself
-_ARXIV = re.compile(
-    r"(?:arXiv(?:\s+preprint)?[:\s]*(?:arXiv:)?|arxiv\.org/(?:abs|pdf)/)(\d{4}\.\d{4,5}(?!\d)|[a-z-]+/\d{7})", re.I
+# Whole lines alone: one that says more, as "We compare with arXiv:2312.00752", is about another paper.
+_NUMBER = r"(\d{4}\.\d{4,5}(?!\d)|[a-z-]+/\d{7})(?:v\d+)?"
+_CATEGORY = r"\s*\[[a-z.-]+\]"
+_DATE = r"\(?(?:\d{1,2}\s+[a-z]{3,9}\.?\s+\d{4}|[a-z]{3,9}\.?\s+\d{1,2},?\s+\d{4}|\d{4}(?:-\d\d){0,2})\)?"
+# Printed by arXiv itself; behind its date a PDF may go on with the next line.
+_STAMP = re.compile(rf"\W*arXiv:\s*{_NUMBER}{_CATEGORY}(?:\W*|\s*{_DATE}.*)", re.I)
+_STATED = re.compile(
+    r"\W*(?:(?:preprint|identifier|id)\W+)?(?:arXiv(?:\s+preprint)?\W*(?:arXiv:\s*)?|(?:https?://)?(?:www\.)?arxiv\.org/(?:abs|pdf)/)?"
+    rf"{_NUMBER}(?:\.pdf)?(?:{_CATEGORY})?(?:\W*{_DATE})?\W*",
+    re.I,
 )
 _IN_FILE_NAME = re.compile(r"(?<!\d)(\d{4}\.\d{4,5})(?:v\d+)?(?!\d)")
-_DOI = re.compile(r"(?:doi(?:\.org/|[:\s]+))(10\.\d{4,9}/[^\s\"<>,;)\]]+)", re.I)
+_DOI = re.compile(
+    r"\W*(?:(?:identifier|id)\W+)?(?:doi\W+)?(?:(?:https?://)?(?:dx\.)?doi\.org/)?(10\.\d{4,9}/[^\s\"<>,;)\]]+)\W*",
+    re.I,
+)
 _YEAR = re.compile(r"(?<![\d.-])(19[4-9]\d|20\d\d)(?!\d|\.\d)")
 _CITED = re.compile(r"\([^()]*\b(?:19|20)\d\d[a-z]?[^()]*\)|\[[^\[\]]*\b(?:19|20)\d\d[^\[\]]*\]")
 _NOT_A_TITLE = re.compile(
@@ -52,10 +63,10 @@ def citation_in(source: Source, *, this_year: int) -> Citation:
 def identifier_in(source: Source, *, this_year: int) -> Citation:
     """The text's own arXiv id or DOI; empty, with a note, where there are several or it cannot be one."""
     head = source.text[:_HEAD]
-    stamps = _distinct(_STAMP.findall(head))
+    stamps = _distinct(_stated_in(head, _STAMP))
     in_name = _distinct(_IN_FILE_NAME.findall(source.name))
-    top = "\n".join(line for line in head[:_TOP].splitlines() if len(line.split()) <= _MOST_WORDS_OF_A_STATEMENT)
-    named = stamps if len(stamps) == 1 else _distinct([*stamps, *in_name, *_ARXIV.findall(top)])
+    top = head[:_TOP]
+    named = stamps if len(stamps) == 1 else _distinct([*stamps, *in_name, *_stated_in(top, _STATED)])
     if len(stamps) == 1 and in_name and in_name != stamps:
         named = _distinct([*stamps, *in_name])
     wrong = [one for one in named if not _possible(one, this_year)]
@@ -65,12 +76,17 @@ def identifier_in(source: Source, *, this_year: int) -> Citation:
         return Citation(identifier=f"arXiv:{named[0]}", notes=notes)
     if named:
         return Citation(notes=(*notes, f"several identifiers are named: {_some(f'arXiv:{one}' for one in named)}"))
-    dois = _distinct(one.rstrip(".") for one in _DOI.findall(top))
+    dois = _distinct(one.rstrip(".") for one in _stated_in(top, _DOI))
     if len(dois) == 1:
         return Citation(identifier=f"doi:{dois[0]}", notes=notes)
     if dois:
         return Citation(notes=(*notes, f"several identifiers are named: {_some(f'doi:{one}' for one in dois)}"))
     return Citation(notes=(*notes, "no identifier was found at the top of the text"))
+
+
+def _stated_in(text: str, form: re.Pattern[str]) -> list[str]:
+    """The identifiers of the lines that are nothing else."""
+    return [found.group(1) for line in text.splitlines() if (found := form.fullmatch(line.strip()[:_LONGEST_LINE]))]
 
 
 def title_in(source: Source) -> str:
@@ -141,11 +157,7 @@ def _is_title(line: str) -> bool:
 
 
 def _possible(arxiv: str, this_year: int) -> bool:
-    if "/" in arxiv:
-        return 1 <= int(arxiv.split("/")[1][2:4]) <= 12
-    year, month, num_digits = 2000 + int(arxiv[:2]), int(arxiv[2:4]), len(arxiv) - len("2406.")
-    in_time = (year, month) >= (2007, 4) and year <= this_year and 1 <= month <= 12
-    return in_time and num_digits == (4 if year < 2015 else 5)
+    return is_arxiv_number(arxiv) and (year_of(f"arXiv:{arxiv}") or this_year) <= this_year
 
 
 def _distinct(found: Iterable[str]) -> list[str]:

@@ -9,6 +9,8 @@ from typing import Any
 import yaml
 
 from cognition.library import LENGTHS, TOPICS
+from cognition.printable import one_line as one_line
+from cognition.printable import printable as printable
 
 WIDTH = 110
 _BREAK_AFTER = 90  # where PyYAML breaks lines: at the first space behind it
@@ -129,13 +131,3 @@ def _as_entry(fields: str) -> str:
 def _comment(text: str) -> str:
     """One comment, whatever is in it: names of files and models may hold line ends."""
     return "".join(f"# {line}\n" for line in textwrap.wrap(one_line(text), WIDTH, break_long_words=False))
-
-
-def one_line(text: str) -> str:
-    """Printable, with single spaces."""
-    return " ".join(printable(text).split())
-
-
-def printable(text: str) -> str:
-    """With spaces for all that cannot be printed: files and terminals take some of it for orders."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)

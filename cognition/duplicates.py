@@ -8,18 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cognition.citation import normalised
 from cognition.embedding import Embedder, HashedNgrams
 from cognition.library import SUFFIX, shipped_folder
+from cognition.plain_yaml import NotPlain, read_yaml
+from cognition.printable import shown
 
 # Cosine under HashedNgrams of trigger, insight and mechanism. Measured on 114 shipped entries: the two nearest of
 # different papers have 0.51; with every twelfth word gone and the sentences moved 0.91 at the least, with two dozen
 # words replaced besides 0.75.
 TOO_SIMILAR = 0.65
-# libyaml where PyYAML has it: ten times as fast.
-_LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _COMPARED = ("trigger", "insight", "mechanism")
 
 
@@ -66,9 +64,9 @@ def same_paper(title: str, identifier: str, known: Iterable[Known]) -> Neighbour
     wanted = normalised(title)
     for paper in known:
         if identifier and paper.identifier and _bare(identifier) == _bare(paper.identifier):
-            return Neighbour(known=paper, why=f"the same identifier, {paper.identifier}")
+            return Neighbour(known=paper, why=f"the same identifier, {paper.identifier[:80]}")
         if wanted and wanted == normalised(paper.title):
-            return Neighbour(known=paper, why=f"the same title, {paper.title!r}")
+            return Neighbour(known=paper, why=f"the same title, {shown(paper.title)}")
     return None
 
 
@@ -101,8 +99,8 @@ def text_of(entry: Mapping[str, Any]) -> str:
 
 def _known(path: Path) -> Known:
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        values = read_yaml(path)
+    except NotPlain:
         return Known(path=path)
     if not isinstance(values, dict):
         return Known(path=path)
@@ -110,10 +108,14 @@ def _known(path: Path) -> Known:
     entries = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     return Known(
         path=path,
-        title=str(values.get("title") or ""),
-        identifier=str(values.get("identifier") or ""),
+        title=_text(values.get("title")),
+        identifier=_text(values.get("identifier")),
         texts=tuple(text for text in map(text_of, entries) if text),
     )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _bare(identifier: str) -> str:

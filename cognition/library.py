@@ -13,9 +13,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from cognition.identifiers import is_identifier
 from cognition.literature import Entry, Paper
+from cognition.plain_yaml import NotPlain, read_yaml
+from cognition.printable import first_unseen, shown
 
 SHIPPED = "shipped"
 SUFFIX = ".yaml"
@@ -36,7 +37,6 @@ TOPICS = (
 )
 _RELATIONS = ("extends", "contradicts", "supersedes")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,59}")
-_IDENTIFIER = re.compile(r"arXiv:\d{4}\.\d{4,5}|arXiv:[a-z-]+/\d{7}|doi:10\.\d{4,9}/\S+|")
 _FIRST_YEAR, _LAST_YEAR = 1943, 2100
 _MOST_ENTRIES = 3
 # Characters of each text: less says nothing, more does not fit a prompt.
@@ -50,7 +50,10 @@ LENGTHS = {
     "state": (4, 300),
     "failure_modes": (40, 900),
 }
-_LISTS = ("slots", "wordings", "operators")
+# Items of each list, the most, and characters of each item.
+_SHORT = (1, 60)
+_LISTS = {"slots": (8, _SHORT), "wordings": (30, (8, 400)), "operators": (30, _SHORT)}
+_MOST_RELATIONS = 30
 
 
 class LibraryError(ValueError):
@@ -110,9 +113,9 @@ def read_paper(path: Path, library: str = SHIPPED) -> tuple[Paper, tuple[Entry, 
         LibraryError: it says where and what.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise LibraryError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+        values = read_yaml(path)
+    except NotPlain as error:
+        raise LibraryError(f"{path} cannot be read: {error}") from error
     return paper_from(values, path.stem, str(path), library)
 
 
@@ -123,22 +126,23 @@ def paper_from(values: Any, paper_id: str, where: str, library: str) -> tuple[Pa
         LibraryError: as `read_paper`.
     """
     if not _NAME.fullmatch(paper_id):
-        raise LibraryError(f"{where}: the name {paper_id!r} becomes an id, use lower case letters, digits and '_'")
+        raise LibraryError(f"{where}: the name {shown(paper_id)} becomes an id, use lower case letters, digits and '_'")
     known = ("title", "identifier", "year", "topic", *_RELATIONS, "entries")
     values = _mapping(values, where, known)
     title = _text(values, "title", where, (4, 300))
-    identifier = str(values.get("identifier") or "")
-    if not _IDENTIFIER.fullmatch(identifier):
+    identifier = values.get("identifier") or ""
+    if identifier and not (isinstance(identifier, str) and is_identifier(identifier)):
         raise LibraryError(
-            f"{where}: identifier {identifier!r} is none: use arXiv:2406.06484, doi:10.1000/x, or '' where it has none"
+            f"{where}: identifier {shown(identifier)} is none: use arXiv:2406.06484, doi:10.1000/x, "
+            "or '' where it has none"
         )
     year = values.get("year")
     if not isinstance(year, int) or not _FIRST_YEAR <= year <= _LAST_YEAR:
-        raise LibraryError(f"{where}: year is {year!r}: use the year of the first version, as 2024")
+        raise LibraryError(f"{where}: year is {shown(year)}: use the year of the first version, as 2024")
     topic = values.get("topic")
     if topic not in TOPICS:
-        raise LibraryError(f"{where}: topic is {topic!r}: use one of {', '.join(TOPICS)}")
-    relations = {name: _texts(values, name, where) for name in _RELATIONS}
+        raise LibraryError(f"{where}: topic is {shown(topic)}: use one of {', '.join(TOPICS)}")
+    relations = {name: _texts(values, name, where, _MOST_RELATIONS, _SHORT) for name in _RELATIONS}
     rows = values.get("entries")
     if not isinstance(rows, list) or not 1 <= len(rows) <= _MOST_ENTRIES:
         raise LibraryError(f"{where}: entries has to be a list of 1 to {_MOST_ENTRIES}, what matters most of the paper")
@@ -160,11 +164,6 @@ def paper_from(values: Any, paper_id: str, where: str, library: str) -> tuple[Pa
     return paper, entries
 
 
-def is_identifier(text: str) -> bool:
-    """Whether a text can be a paper's identifier; that such a paper exists is not known."""
-    return bool(text and _IDENTIFIER.fullmatch(text))
-
-
 def _files(folder: Path) -> Sequence[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in (SUFFIX, ".yml") and path.is_file())
 
@@ -173,9 +172,9 @@ def _entry(values: Any, paper_id: str, where: str) -> Entry:
     values = _mapping(values, where, ("name", *LENGTHS, *_LISTS))
     name = values.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise LibraryError(f"{where}: name is {name!r}: use lower case letters, digits and '_'")
+        raise LibraryError(f"{where}: name is {shown(name)}: use lower case letters, digits and '_'")
     texts = {key: _text(values, key, where, length) for key, length in LENGTHS.items()}
-    lists = {key: _texts(values, key, where) for key in _LISTS}
+    lists = {key: _texts(values, key, where, *bounds) for key, bounds in _LISTS.items()}
     if not lists["slots"]:
         raise LibraryError(f"{where}: slots is empty: say where it can be used, as [token_mixer]")
     return Entry(
@@ -200,9 +199,10 @@ def _mapping(values: Any, where: str, known: Sequence[str]) -> Mapping[str, Any]
         raise LibraryError(f"{where}: a mapping with {', '.join(known)} is needed, this is {type(values).__name__}")
     for key in values:
         if key not in known:
-            close = difflib.get_close_matches(str(key), known, n=1)
+            close = difflib.get_close_matches(shown(key).strip("'"), known, n=1)
             raise LibraryError(
-                f"{where}: unknown key {key!r}" + (f", did you mean {close[0]!r}?" if close else f" (known: {known})")
+                f"{where}: unknown key {shown(key)}"
+                + (f", did you mean {close[0]!r}?" if close else f" (known: {known})")
             )
     return values
 
@@ -210,23 +210,43 @@ def _mapping(values: Any, where: str, known: Sequence[str]) -> Mapping[str, Any]
 def _text(values: Mapping[str, Any], key: str, where: str, length: tuple[int, int]) -> str:
     value = values.get(key)
     if not isinstance(value, str):
-        raise LibraryError(f"{where}: {key} is {value!r}: a text is needed (quote it)")
+        raise LibraryError(f"{where}: {key} is {shown(value)}: a text is needed (quote it)")
     text = " ".join(value.split()) if key != "equation" else value.strip()
     least, most = length
     if "TODO" in text:
         raise LibraryError(f"{where}: {key} still says TODO: fill it in")
     if not least <= len(text) <= most:
         raise LibraryError(f"{where}: {key} has {len(text)} characters: use {least} to {most}")
+    _require_seen(text, f"{where}: {key}", but="\n" if key == "equation" else "")
     return text
 
 
-def _texts(values: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
+def _texts(
+    values: Mapping[str, Any], key: str, where: str, most_items: int, length: tuple[int, int]
+) -> tuple[str, ...]:
     found = values.get(key) or []
     if not isinstance(found, list) or not all(isinstance(item, str) and item.strip() for item in found):
-        raise LibraryError(f"{where}: {key} is {found!r}: a list of texts is needed, as [a, b]")
+        raise LibraryError(f"{where}: {key} is {shown(found)}: a list of texts is needed, as [a, b]")
     if any("TODO" in item for item in found):
         raise LibraryError(f"{where}: {key} still says TODO: fill it in, or leave it empty")
-    return tuple(" ".join(item.split()) for item in found)
+    if len(found) > most_items:
+        raise LibraryError(f"{where}: {key} has {len(found)} items: use {most_items} at most")
+    texts = tuple(" ".join(item.split()) for item in found)
+    least, most = length
+    for place, text in enumerate(texts):
+        if not least <= len(text) <= most:
+            raise LibraryError(f"{where}: {key}[{place}] has {len(text)} characters: use {least} to {most}")
+        _require_seen(text, f"{where}: {key}[{place}]")
+    return texts
+
+
+def _require_seen(text: str, where: str, *, but: str = "") -> None:
+    """Raise LibraryError for what drives terminals, turns the reading order, or hides words from reviewers."""
+    place = first_unseen(text, but=but)
+    if place is not None:
+        raise LibraryError(
+            f"{where} has U+{ord(text[place]):04X} at character {place + 1}, which nobody sees: remove it"
+        )
 
 
 def _check_relations(paper: Paper, papers: Mapping[str, Paper], path: Path) -> None:
@@ -235,4 +255,4 @@ def _check_relations(paper: Paper, papers: Mapping[str, Paper], path: Path) -> N
             if other not in papers or other == paper.paper_id:
                 close = difflib.get_close_matches(other, papers, n=1)
                 hint = f", did you mean {close[0]!r}?" if close else ""
-                raise LibraryError(f"{path}: {relation} names {other!r}, which is no other paper here{hint}")
+                raise LibraryError(f"{path}: {relation} names {shown(other)}, which is no other paper here{hint}")

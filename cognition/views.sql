@@ -202,8 +202,8 @@ WITH newest AS (
 ),
 placed AS (
     SELECT
-        insights.insight_id, insights.claim, insights.slot, insights.scale, insights.stage, insights.subject,
-        insights.source, insights.from_run, insights.number, insights.effect,
+        insights.insight_id, insights.claim, insights.change, insights.slot, insights.scale, insights.stage,
+        insights.subject, insights.source, insights.from_run, insights.number, insights.effect,
         -- a measured insight that pools several results speaks for all of them
         insights.source = 'measured' AND insights.num_studies > 1 AS speaks_for_all,
         CASE

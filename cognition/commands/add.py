@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from datetime import date
 from pathlib import Path
 
 from cognition.adding import FOLDER, ExtractionFailed, Extractor, Refused, add_paper
+from cognition.commands.money import add_money, stated_price
+from cognition.printable import one_line
 from cognition.registered import BUILT_IN, EXTRACTORS, NotRegistered, Wish, registered
 from cognition.sources import SUFFIXES, SourceError
 
 HELP = "add a paper to a folder of yours: extracted by a language model, or as a skeleton to fill in"
-BUDGET_USD = 0.50
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,12 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="as LiteLLM names it; else what the environment offers; 'none': a skeleton")
     parser.add_argument("--identifier", default="", metavar="ID", help="arXiv:2406.06484 or doi:10.1000/x")
     parser.add_argument("--force", action="store_true", help="also where it looks like a paper that is known")
-    parser.add_argument(
-        "--budget-usd", type=_dollars, default=BUDGET_USD, help="the most that it may cost (%(default)s)"
-    )
-    parser.add_argument(
-        "--price", type=_dollars, nargs=2, metavar=("INPUT", "OUTPUT"), help="US dollars per million tokens"
-    )
+    add_money(parser)
     parser.add_argument("--extractor", default=BUILT_IN, help="one of another package (%(default)s)")
 
 
@@ -42,23 +37,16 @@ def run(options: argparse.Namespace) -> int:
             identifier=options.identifier,
             force=options.force,
             today=date.today(),
-            say=lambda line: print(line, flush=True),
+            say=lambda line: print(one_line(line), flush=True),
         )
     except (SourceError, Refused, ExtractionFailed, NotRegistered) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 2
     what = f"{added.num_entries} entries" if added.num_entries else "a skeleton"
     print(f"wrote {added.path}: {what}, identifier {added.citation.identifier or 'left open'}")
     do = "review it against the paper" if added.num_entries else "fill in each TODO"
     print(f"next: {do}, then `python -m cognition check {options.into}`")
     return 0
-
-
-def _dollars(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no amount: use US dollars, 0 or more")
-    return value
 
 
 def _extractor(options: argparse.Namespace) -> Extractor | None:
@@ -72,8 +60,8 @@ def _extractor(options: argparse.Namespace) -> Extractor | None:
             raise
         print(f"without a language model: {error}")  # cognition alone, without the package that has models
         return None
-    price = None if options.price is None else (options.price[0], options.price[1])
-    extractor: Extractor | None = factory(Wish(model=options.model, budget_usd=options.budget_usd, price=price))
+    wish = Wish(model=options.model, budget_usd=options.budget_usd, price=stated_price(options))
+    extractor: Extractor | None = factory(wish)
     if extractor is None:
         print("without a language model: name one with --model, or set a key or OPENAI_API_BASE in the environment")
     return extractor

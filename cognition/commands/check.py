@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cognition.duplicates import Known, known_in, same_paper, similar_texts
 from cognition.library import SUFFIX, LibraryError, load_library, read_paper, shipped_folder
+from cognition.printable import one_line
 
 HELP = "check the papers of a folder: schema, relations, duplicates"
 
@@ -33,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
         return 2
     complaints = complaints_about(folder, own)
     for complaint in complaints:
-        print(complaint)
+        print(one_line(complaint))
     print(f"{len(own)} papers, {len(complaints)} to mend")
     if not complaints:
         print(f"next: `cognition.papers=[{folder}]` on the command line of a campaign")

@@ -7,6 +7,7 @@ import json
 import math
 from typing import Any, TextIO
 
+from cognition.printable import is_seen, one_line
 from cognition.views import Result
 
 _WIDEST = 48  # characters of a cell in the aligned format
@@ -15,6 +16,12 @@ _WIDEST = 48  # characters of a cell in the aligned format
 def print_rows(result: Result, form: str, out: TextIO) -> None:
     """Write a result in one of `FORMATS`."""
     FORMATS[form](result, out)
+
+
+def print_json(values: Any, out: TextIO) -> None:
+    """As JSON, with escapes for all that a terminal might take for orders."""
+    text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
+    print("".join(one if is_seen(one) or one == "\n" else json.dumps(one)[1:-1] for one in text), file=out)
 
 
 def _plain(value: Any) -> Any:
@@ -35,8 +42,7 @@ def _cell(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, list | dict):
         value = json.dumps(_plain(value))
-    # Rows hold what candidates wrote: it may not drive the terminal.
-    text = " ".join("".join(letter if letter.isprintable() else " " for letter in str(value)).split())
+    text = one_line(str(value))  # rows hold what candidates wrote: it may not drive the terminal
     return text if len(text) <= _WIDEST else text[: _WIDEST - 3] + "..."
 
 
@@ -60,8 +66,7 @@ def _print_table(result: Result, out: TextIO) -> None:
 
 def _print_json(result: Result, out: TextIO) -> None:
     rows = [dict(zip(result.columns, _plain(row), strict=True)) for row in result.rows]
-    json.dump(rows, out, indent=1, ensure_ascii=False, allow_nan=False)
-    print(file=out)
+    print_json(rows, out)
 
 
 def _print_csv(result: Result, out: TextIO) -> None:

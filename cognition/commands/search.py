@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cognition.commands.money import add_money, stated_price
+from cognition.commands.output import print_json
 from cognition.documents import document_of_entry
 from cognition.embedding import Embedder, LatentNgrams, NoVectors
 from cognition.library import Library, LibraryError, load_library
 from cognition.memory import Memory, Remembered
+from cognition.printable import one_line
 from cognition.reader import Reader
 from cognition.records import Entry, Insight
 from cognition.registered import EMBEDDERS, NotRegistered, Wish, registered
@@ -21,7 +23,7 @@ from cognition.retrieval import Hit, Index
 
 HELP = "find what is known about a shortcoming: entries of the library, and insights of runs"
 _USAGE = 2
-_BUDGET_USD = 0.50
+_UNPRICED = " is not known: state it"  # how a price that nobody knows is told; the remedy behind is a campaign's
 _WIDTH = 110
 
 
@@ -36,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.add_argument("--embedder", metavar="MODEL", help="an embedding model as LiteLLM names it, else a local one")
-    parser.add_argument("--budget-usd", type=float, default=_BUDGET_USD, help="of that model (%(default)s)")
+    add_money(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -52,12 +54,11 @@ def run(options: argparse.Namespace) -> int:
         entries = _entries(library, embedder, options)
         insights = _insights(embedder, options)
     except (LibraryError, NotRegistered, NoVectors, ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         return _USAGE
     if options.format == "json":
         found = [_plain_entry(hit, library) for hit in entries] + [_plain_insight(found) for found in insights]
-        json.dump(found, sys.stdout, indent=1, ensure_ascii=False)
-        print()
+        print_json(found, sys.stdout)
     else:
         print(
             "\n\n".join([*(_entry_text(hit, library) for hit in entries), *map(_insight_text, insights)]) or "nothing"
@@ -70,7 +71,17 @@ def _embedder(library: Library, options: argparse.Namespace) -> Embedder:
     if options.embedder is None:
         documents = [document_of_entry(entry, library.papers[entry.paper_id]) for entry in library.entries.values()]
         return LatentNgrams([list(document.parts.values()) for document in documents])
-    made: Embedder = registered(EMBEDDERS)(Wish(model=options.embedder, budget_usd=options.budget_usd))
+    wish = Wish(model=options.embedder, budget_usd=options.budget_usd, price=stated_price(options))
+    try:
+        made: Embedder = registered(EMBEDDERS)(wish)
+    except NoVectors as error:
+        what, unpriced, _ = str(error).partition(_UNPRICED)
+        if not unpriced:
+            raise
+        raise NoVectors(
+            f"{what} is not known: state it with --price INPUT OUTPUT, in US dollars per million tokens, or name "
+            "another --embedder"
+        ) from error
     return made
 
 
@@ -92,7 +103,7 @@ def _entry_text(hit: Hit, library: Library) -> str:
     ranks = f"words {hit.word_rank or '-'}, vectors {hit.vector_rank or '-'}"
     where = "" if paper.library == "shipped" else f" [{paper.library}]"
     lines = [f"{entry.entry_id}  ({ranks}; score {hit.score:.4f})"]
-    lines.append(f"  {paper.title} ({paper.year}) {paper.identifier}{where}")
+    lines.append(f"  {one_line(f'{paper.title} ({paper.year}) {paper.identifier}{where}')}")
     lines += [_paragraph(name, text) for name, text in _told(entry)]
     return "\n".join(lines)
 
@@ -112,14 +123,14 @@ def _told(entry: Entry) -> Sequence[tuple[str, str]]:
 def _insight_text(found: Remembered) -> str:
     insight = found.insight
     sure = "-" if insight.confidence is None else f"{insight.confidence:.2f}"
-    head = f"{insight.insight_id}  (insight; confidence {sure}, {insight.num_studies} results; score {found.score:.4f})"
+    told = f"(insight; confidence {sure}, {insight.num_studies} results; score {found.score:.4f})"
+    head = f"{one_line(insight.insight_id)}  {told}"
     return f"{head}\n{_paragraph('claim', insight.claim)}"
 
 
 def _paragraph(name: str, text: str) -> str:
     # Files and rows hold what others wrote: it may not drive the terminal.
-    plain = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
-    return textwrap.fill(f"{name:9}{plain}", _WIDTH, initial_indent="  ", subsequent_indent=" " * 11)
+    return textwrap.fill(f"{name:9}{one_line(text)}", _WIDTH, initial_indent="  ", subsequent_indent=" " * 11)
 
 
 def _plain_entry(hit: Hit, library: Library) -> dict[str, Any]:

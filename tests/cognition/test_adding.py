@@ -134,8 +134,9 @@ def test_a_given_identifier_counts(folder: Path) -> None:
     path = note(folder, "# A note on gates")
     added = add(path, folder, identifier="arXiv:2406.06484")
     assert (added.citation.identifier, added.citation.year) == ("arXiv:2406.06484", 2024)
-    with pytest.raises(Refused, match="--identifier '2406' is none: use arXiv:"):
-        add(path, folder, identifier="2406")
+    for wrong in ("2406", "arXiv:9999.99999", "arXiv:2413.01234", "doi:10.1000/\x1b[31m"):
+        with pytest.raises(Refused, match=r"--identifier '.*' is none: use arXiv:"):
+            add(path, folder, identifier=wrong)
 
 
 def test_a_known_identifier_is_refused_with_its_file(folder: Path) -> None:
@@ -175,8 +176,33 @@ def test_entries_that_say_nearly_the_same_are_refused(folder: Path) -> None:
     path = note(folder, "# A note on turning")
     with pytest.raises(Refused, match=rf"own/{NAME}\.yaml has an entry that says nearly the same \(cosine 0\.\d\d\)"):
         add(path, folder, extractor=other)
-    assert len(list(folder.iterdir())) == 1
+    assert len(list(folder.glob("*.yaml"))) == 1
     assert add(path, folder, extractor=other, force=True).num_entries == 1
+
+
+def test_a_refused_extraction_was_paid_for_and_is_kept_where_the_library_does_not_look(folder: Path) -> None:
+    add(paper_pdf(folder.parent / "p.pdf"), folder, extractor=Reader(values=values()))
+    other = Reader(values=values(title="A note on turning"))
+    path = note(folder, "# A note on turning")
+    for name in ("note_turning.rejected", "note_turning_2.rejected"):
+        with pytest.raises(Refused, match=rf"cosine 1\.00.*kept in .*{name}: give it a name that ends with \.yaml"):
+            add(path, folder, extractor=other)
+    assert sorted(one.suffix for one in folder.iterdir()) == [".rejected", ".rejected", ".yaml"]
+    assert len(load_library([folder], shipped=False).papers) == 1
+    kept = (folder / "note_turning.rejected").rename(folder.parent / "note_turning.yaml")
+    assert read_paper(kept)[0].title == "A note on turning"
+
+
+def test_a_title_that_only_the_extractor_knows_is_kept_as_well(folder: Path) -> None:
+    path = note(folder, "Some line or other\nKnown Paper on Known Gates", "n.txt")
+    with pytest.raises(Refused, match=r"known\.yaml has the same title.*known_paper_known_gates\.rejected"):
+        add(path, folder, extractor=Reader(values=values(title="Known Paper on Known Gates")))
+
+
+def test_what_nobody_sees_in_a_models_words_is_not_written(folder: Path) -> None:
+    hidden = entry(insight=entry()["insight"] + "\u202e\U000e0041\x1b[31m so it is\ufe0f")
+    added = add(paper_pdf(folder.parent / "p.pdf"), folder, extractor=Reader(values=values(entries=[hidden])))
+    assert read_paper(added.path)[1][0].insight == entry()["insight"] + " [31m so it is"
 
 
 @pytest.mark.parametrize("force", [False, True])

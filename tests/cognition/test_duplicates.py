@@ -68,6 +68,22 @@ def test_identifiers_are_the_same_whatever_their_case_and_version(tmp_path: Path
     assert same_paper("", "", known) is None
 
 
+@pytest.mark.parametrize(
+    "year",
+    ["2024-13-45", "9" * 5_000, "[" * 2_000 + "]" * 2_000, "&a [1, *a]", "0x" + "f" * 9_000],
+    ids=["date", "number", "depth", "alias", "hexadecimal"],
+)
+def test_a_file_that_cannot_be_read_has_its_name_alone_and_one_complaint(tmp_path: Path, year: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"year: {year}\n" + yaml.safe_dump({"title": "A title", "identifier": 7}))
+    (known,) = known_in([tmp_path])
+    assert known.path == path
+    assert known.identifier == ""
+    (complaint,) = complaints_about(tmp_path, [known])
+    assert complaint.startswith(str(path))
+    assert len(complaint) < 400
+
+
 def test_drafts_are_not_compared_by_what_they_do_not_say() -> None:
     assert text_of(entry(insight="TODO")) == ""
     assert text_of({"trigger": 7}) == ""

@@ -171,6 +171,8 @@ def test_sql_says_the_same_as_python(tmp_path: Path) -> None:
         assert confidence == pytest.approx(expected[insight_id].confidence, abs=2e-3)
         assert superseded_by == expected[insight_id].superseded_by
         assert num_studies == expected[insight_id].num_studies
+    changes = Reader(tmp_path).query("SELECT insight_id, change FROM standing")
+    assert dict(changes.rows) == {row.insight_id: row.change for row in rows}
 
 
 def test_effects_without_an_interval_are_refused() -> None:

@@ -112,12 +112,90 @@ def test_a_folder_of_ones_own_joins_the_shipped_library(tmp_path: Path, library:
         ({"entry": {"insight": "TODO " * 20}}, "insight still says TODO: fill it in"),
         ({"entry": {"slots": []}}, "slots is empty"),
         ({"entry": {"operators": "delta_rule"}}, "operators is 'delta_rule': a list of texts"),
+        ({"entry": {"operators": ["x" * 61]}}, r"operators\[0\] has 61 characters: use 1 to 60"),
+        ({"entry": {"slots": ["token_mixer"] * 9}}, "slots has 9 items: use 8 at most"),
+        ({"entry": {"wordings": ["short"]}}, r"wordings\[0\] has 5 characters: use 8 to 400"),
+        ({"entry": {"wordings": ["words " * 70_000]}}, r"wordings\[0\] has 419999 characters: use 8 to 400"),
+        ({"entry": {"wordings": ["a few words of it"] * 31}}, "wordings has 31 items: use 30 at most"),
+        ({"extends": ["x" * 61]}, r"extends\[0\] has 61 characters"),
+        ({"title": "An \x1b[31mend"}, r"title has U\+001B at character 4, which nobody sees: remove it"),
+        ({"title": "An \u202eend"}, r"title has U\+202E at character 4"),
+        ({"title": "Half \ud800 a pair"}, r"title has U\+D800 at character 6"),
+        ({"entry": {"wordings": ["Seen words\U000e0041\U000e0042"]}}, r"wordings\[0\] has U\+E0041 at character 11"),
+        ({"entry": {"equation": "S = 1\nT =\u200b 2"}}, r"equation has U\+200B at character 10"),
+        ({"entry": {"equation": "S = 1\tT = 2"}}, r"equation has U\+0009 at character 6"),
+        ({"entry": {"operators": ["delta\ufe0f_rule"]}}, r"operators\[0\] has U\+FE0F"),
+        ({"identifier": "arXiv:9999.99999"}, "identifier 'arXiv:9999.99999' is none"),
+        ({"identifier": "arXiv:2400.01234"}, "identifier 'arXiv:2400.01234' is none"),
+        ({"identifier": "arXiv:1412.12345"}, "identifier 'arXiv:1412.12345' is none"),
+        ({"identifier": "arXiv:1501.1234"}, "identifier 'arXiv:1501.1234' is none"),
+        ({"identifier": "doi:10.1000/\u202ex"}, "identifier 'doi:10.1000/.u202ex' is none"),
+        ({"identifier": ["x"] * 10_000}, r"identifier \['x', 'x'"),
+        ({"topic": "x" * 10_000}, r"topic is 'x+\.\.\.x+'"),
     ],
+    ids=lambda value: None if isinstance(value, dict) else value[:40],
 )
 def test_a_file_that_breaks_the_schema_is_refused_with_its_place(change: dict[str, Any], complaint: str) -> None:
     with pytest.raises(LibraryError, match=complaint) as caught:
         paper_from(values(**change), "a_paper", "papers/a_paper.yaml", "shipped")
     assert str(caught.value).startswith("papers/a_paper.yaml")
+    assert len(str(caught.value)) < 400
+
+
+def test_a_number_that_python_does_not_write_is_told() -> None:
+    with pytest.raises(LibraryError, match="year is a int too long to show: use the year of the first version"):
+        paper_from(values(year=16**9_000), "a_paper", "p", "shipped")
+
+
+@pytest.mark.parametrize(
+    "identifier", ["arXiv:1412.1234", "arXiv:1501.01234", "arXiv:0704.0001", "arXiv:cs/0112017", ""]
+)
+def test_identifiers_as_they_are_given_are_taken(identifier: str) -> None:
+    assert paper_from(values(identifier=identifier), "a_paper", "p", "shipped")[0].identifier == identifier
+
+
+def test_lines_of_an_equation_stay_and_those_of_other_texts_are_joined() -> None:
+    more = {
+        "equation": "S = 1\n  T = 2\n",
+        "insight": "Replace what a key was bound to before,\n\trather than adding to all of it.",
+    }
+    _, (found,) = paper_from(values(entry=more), "a_paper", "p", "shipped")
+    assert found.equation == "S = 1\n  T = 2"
+    assert found.insight == "Replace what a key was bound to before, rather than adding to all of it."
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("year: 2024-13-45", r"a value looks like a date or a number and is none \(month must be in 1\.\.12\)"),
+        (f"year: {'9' * 5_000}", "a value looks like a date or a number and is none"),
+        (f"year: {':'.join(['59'] * 400)}.0", "a value looks like a date or a number and is none"),
+        (f"year: {'[' * 3_000}{']' * 3_000}", "line 1: it is nested more than 16 deep"),
+        ('title: "half \\ud800 a pair"', "line 1: .*(surrogate|Unicode character)"),
+        ("title: &a [x]\nyear: [*a, *a]", "line 1: aliases and anchors are not read"),
+        ("title: x\nyear: *a", "line 2: aliases and anchors are not read"),
+        ("title: x\nyear: !!timestamp now", "line 2: tags are not read"),
+        (f"title: {'x' * 1_000_000}", "it has more than 1,000,000 bytes"),
+        ("title: \x1b", "unacceptable character|control characters"),
+    ],
+    ids=["date", "number", "base_60", "depth", "surrogate", "anchor", "alias", "tag", "size", "control"],
+)
+@pytest.mark.parametrize("loader", ["CSafeLoader", "SafeLoader"])
+def test_broken_and_hostile_yaml_is_one_complaint_with_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loader: str, text: str, complaint: str
+) -> None:
+    monkeypatch.setattr("cognition.plain_yaml._LOADER", getattr(yaml, loader, yaml.SafeLoader))
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(LibraryError, match=rf"mine\.yaml cannot be read: .*({complaint})") as caught:
+        load_library([tmp_path], shipped=False)
+    assert len(str(caught.value)) < 500
+    assert str(caught.value).isprintable()
+
+
+def test_a_file_that_is_not_utf_8_is_told_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_bytes(b"title: \xff")
+    with pytest.raises(LibraryError, match=r"mine\.yaml cannot be read: it is not UTF-8 text \(byte 7\)"):
+        load_library([tmp_path], shipped=False)
 
 
 def test_files_that_cannot_be_read_and_folders_that_are_not_there_are_named(tmp_path: Path) -> None:

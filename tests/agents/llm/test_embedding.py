@@ -261,6 +261,19 @@ def test_an_embedder_that_cannot_be_had_says_why(model: str | None, told: str) -
         embedder(Wish(model=model, budget_usd=0.01))
 
 
+def test_a_search_with_an_embedder_of_unknown_price_gives_advice_that_it_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    point = EntryPoint(name="llm", value="agents.llm.embedding:embedder", group=EMBEDDERS)
+    monkeypatch.setattr("cognition.registered.entry_points", lambda group: [point] if group == EMBEDDERS else [])
+    monkeypatch.delenv("OPENAI_API_BASE", raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-nobody")
+    assert main(["search", "recall", "--embedder", "openai/unheard-of"]) == 2
+    told = capsys.readouterr().err
+    assert "the price of openai/unheard-of is not known: state it with --price INPUT OUTPUT" in told
+    assert "llm." not in told
+
+
 def test_listed_embedders_have_their_price_and_unlisted_ones_are_an_error() -> None:
     own = EmbeddingSettings(model="openai/text-embedding-3-small")
     settings = LlmSettings(name="x", embedding=own)
