@@ -3,13 +3,13 @@
     python -m benchmarks.retrieval --results benchmarks/results
 
 Queries are what analyses say of measured designs (benchmarks/retrieval_queries.yaml), written without sight of the
-entries' wording. Assessors graded what several ways of searching and the queries' writers named, not knowing which:
+entries' wording. What was named with them and what several ways of searching found was graded, shuffled:
 "direct" answers describe the very symptom and have to be shown, "also" are sensible ones. Recall@5 of a query: how many
 of its direct answers are among the first five papers found; beside it recall over all graded answers (over five, where
 there are more), and the share of queries that get any. Settings were chosen on the half "tune"; "test" is what counts.
 Overlap: the share of a query's terms that the entries of its direct answers hold; "low" is the half of the queries that
 shares the least. "plain" are queries in everyday language and metaphors, which no analysis is written in, with the
-papers that their writer named: how far one gets without a model of language.
+papers that were named with them: how far one gets without a model of language.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Query:
 
 
 def queries() -> list[Query]:
-    """The labelled queries; those that were not graded have what their writer named."""
+    """The labelled queries; those that were not graded have what was named with them."""
     rows = yaml.safe_load(QUERIES.read_text(encoding="utf-8"))["queries"]
     return [
         Query(

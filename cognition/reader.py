@@ -21,7 +21,7 @@ from cognition.views import Result, Views, open_views, run
 
 T = TypeVar("T")
 
-_ATTEMPTS = 50  # a writer that merges without any grace period gets this many chances to take a file away
+_ATTEMPTS = 400  # a writer that merges without any grace period gets this many chances to take a file away
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
