@@ -43,7 +43,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.machine import RESULTS, write_result
 from benchmarks.store import outcomes
-from cognition.documents import document_of_entry
+from cognition.documents import documents_of
 from cognition.embedding import HashedNgrams
 from cognition.insights import subject_for, with_pool
 from cognition.library import load_library
@@ -72,7 +72,7 @@ class Words:
 
     def __init__(self, rng: random.Random) -> None:
         library = load_library()
-        documents = [document_of_entry(entry, library.papers[entry.paper_id]) for entry in library.entries.values()]
+        documents = documents_of(library.entries.values(), library.papers)
         self._words = [word for document in documents for word in re.findall(r"[a-z]{2,}", document.text.lower())]
         self._rng = rng
 
@@ -308,7 +308,7 @@ def measure_retrieval(insights: Sequence[Insight], rng: random.Random) -> dict[s
     terms = [terms_of(text) for text in texts]
     figures["bm25s_anew_ms"] = timed(lambda: bm25s.BM25().index(terms, show_progress=False)).wall
     library, index = load_library(), Index(HashedNgrams())
-    index.add([document_of_entry(entry, library.papers[entry.paper_id]) for entry in library.entries.values()])
+    index.add(documents_of(library.entries.values(), library.papers))
     index.search(asked[0][0], NUM)
     times = [timed(lambda q=q, s=s: index.search(q, NUM, s)) for q, s in asked]
     figures["library_search"] = spread(times) | {"num_entries": len(library.entries)}

@@ -28,8 +28,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.machine import write_result
-from cognition.documents import document_of_entry
-from cognition.embedding import LatentNgrams
+from cognition.documents import document_of_entry, documents_of, embedder_for
 from cognition.library import Library, load_library
 from cognition.retrieval import Index, RetrievalSettings
 from cognition.words import terms_of
@@ -86,8 +85,8 @@ def overlap(query: Query, library: Library) -> float:
 
 def index_of(library: Library, settings: RetrievalSettings) -> Index:
     """The library's entries, ready to be searched."""
-    documents = [document_of_entry(entry, library.papers[entry.paper_id]) for entry in library.entries.values()]
-    index = Index(LatentNgrams([list(document.parts.values()) for document in documents]), settings)
+    documents = documents_of(library.entries.values(), library.papers)
+    index = Index(embedder_for(documents), settings)
     index.add(documents)
     return index
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from cognition.embedding import Embedder, HashedNgrams, LatentNgrams
 from cognition.literature import Entry, Paper
 from cognition.records import Insight
 
@@ -39,6 +40,17 @@ def document_of_entry(entry: Entry, paper: Paper) -> Document:
         slots=entry.slots,
         parts={"title": paper.title, "trigger": entry.trigger, **wordings, **told},
     )
+
+
+def documents_of(entries: Iterable[Entry], papers: Mapping[str, Paper]) -> list[Document]:
+    """The documents of entries, in their order."""
+    return [document_of_entry(entry, papers[entry.paper_id]) for entry in entries]
+
+
+def embedder_for(documents: Sequence[Document]) -> Embedder:
+    """The local embedder: it has learned from the documents, where there are any."""
+    texts = [list(document.parts.values()) for document in documents]
+    return LatentNgrams(texts) if texts else HashedNgrams()
 
 
 def document_of_insight(insight: Insight, confidence: float) -> Document:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from agents.brief import Brief, Knowledge, Member
 from agents.telling import entry_text, one_line
 from agents.weakness import query_of, weakness_of_evidence
-from cognition.documents import ENTRY, INSIGHT, Document, document_of_entry, document_of_insight
-from cognition.embedding import Embedder, HashedNgrams, LatentNgrams, NoVectors
+from cognition.documents import ENTRY, INSIGHT, Document, document_of_insight, documents_of, embedder_for
+from cognition.embedding import Embedder, HashedNgrams, NoVectors
 from cognition.matching import Match, match
 from cognition.memory import Memory, Remembered
 from cognition.records import Candidate, Insight, Origin, Paper, Retrieval, Vector
@@ -162,7 +162,7 @@ class CognitionBase:
     async def _open_indexes(self) -> None:
         """Index the entries that the campaign started with, and what was learned in earlier starts."""
         papers, entries = self.population.papers, self.population.entries
-        documents = [document_of_entry(entry, papers[entry.paper_id]) for entry in entries.values()]
+        documents = documents_of(entries.values(), papers)
         if self._source is not None:
             try:
                 self._open(Prepared(await self._source.name(), self._source.embed))
@@ -171,8 +171,7 @@ class CognitionBase:
                 return
             except NoVectors as error:
                 self._go_local(error)
-        texts = [list(document.parts.values()) for document in documents]
-        self._open(LatentNgrams(texts) if texts else HashedNgrams())
+        self._open(embedder_for(documents))
         await self._take_in(documents)
 
     def _open(self, embedder: Embedder) -> None:

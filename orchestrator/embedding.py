@@ -71,6 +71,6 @@ async def _answered(call: Any) -> Any:
         return await call
     except ray.exceptions.RayTaskError as error:
         cause = error.cause
-        raise (cause if isinstance(cause, NoVectors) else NoVectors(f"{type(cause).__name__}: {cause}")) from None
+        raise (cause if isinstance(cause, NoVectors) else NoVectors(f"{type(cause).__name__}: {cause}")) from error
     except ray.exceptions.RayError as error:
-        raise NoVectors(f"the process that asks it ended ({type(error).__name__})") from None
+        raise NoVectors(f"the process that asks it ended ({type(error).__name__})") from error

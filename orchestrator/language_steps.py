@@ -33,7 +33,6 @@ class LanguageSteps:
         self._settings, self._rows, self._crew, self._books = settings, rows, crew, books
         self._one_at_a_time = asyncio.Lock()
         self._without: set[int] = set()  # rounds of syntheses that no model could write
-        self._num_verdicts = 0
 
     @property
     def population(self) -> Population:

@@ -11,8 +11,8 @@ from typing import Any
 
 from cognition.commands.money import add_money, stated_price
 from cognition.commands.output import print_json
-from cognition.documents import document_of_entry
-from cognition.embedding import Embedder, LatentNgrams, NoVectors
+from cognition.documents import documents_of, embedder_for
+from cognition.embedding import Embedder, NoVectors
 from cognition.library import Library, LibraryError, load_library
 from cognition.memory import Memory, Remembered
 from cognition.printable import one_line
@@ -69,8 +69,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _embedder(library: Library, options: argparse.Namespace) -> Embedder:
     if options.embedder is None:
-        documents = [document_of_entry(entry, library.papers[entry.paper_id]) for entry in library.entries.values()]
-        return LatentNgrams([list(document.parts.values()) for document in documents])
+        return embedder_for(documents_of(library.entries.values(), library.papers))
     wish = Wish(model=options.embedder, budget_usd=options.budget_usd, price=stated_price(options))
     try:
         made: Embedder = registered(EMBEDDERS)(wish)
@@ -87,7 +86,7 @@ def _embedder(library: Library, options: argparse.Namespace) -> Embedder:
 
 def _entries(library: Library, embedder: Embedder, options: argparse.Namespace) -> Sequence[Hit]:
     index = Index(embedder)
-    index.add([document_of_entry(entry, library.papers[entry.paper_id]) for entry in library.entries.values()])
+    index.add(documents_of(library.entries.values(), library.papers))
     return index.search(options.query, options.num, options.slot)
 
 

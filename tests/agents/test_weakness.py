@@ -6,8 +6,7 @@ import pytest
 
 from agents.brief import Evidence, Member
 from agents.weakness import query_of, weakness_of_evidence, weaknesses_of
-from cognition.documents import document_of_entry
-from cognition.embedding import LatentNgrams
+from cognition.documents import documents_of, embedder_for
 from cognition.library import load_library
 from cognition.records import FailureKind, Score, Trial, TrialStatus
 from cognition.retrieval import Index
@@ -82,8 +81,8 @@ def test_what_broke_in_training_says_something_only_where_the_design_did_it(
 )
 def test_a_measured_weakness_finds_papers_of_the_library_that_treat_it(probe: str, papers: set[str]) -> None:
     library = load_library()
-    documents = [document_of_entry(entry, library.papers[entry.paper_id]) for entry in library.entries.values()]
-    index = Index(LatentNgrams([list(document.parts.values()) for document in documents]))
+    documents = documents_of(library.entries.values(), library.papers)
+    index = Index(embedder_for(documents))
     index.add(documents)
     query = query_of([member(**{probe: 0.27})], REFERENCE)
     found = [hit.document.group for hit in index.search(query, 4, "token_mixer")]

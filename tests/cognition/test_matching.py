@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cognition.documents import document_of_entry
-from cognition.embedding import LatentNgrams
+from cognition.documents import documents_of, embedder_for
 from cognition.library import load_library
 from cognition.matching import Match, match
 from cognition.retrieval import Index
@@ -34,8 +33,8 @@ OWN = (
 @pytest.fixture(scope="module")
 def found() -> dict[str, Match]:
     library = load_library()
-    documents = [document_of_entry(entry, library.papers[entry.paper_id]) for entry in library.entries.values()]
-    index = Index(LatentNgrams([list(document.parts.values()) for document in documents]))
+    documents = documents_of(library.entries.values(), library.papers)
+    index = Index(embedder_for(documents))
     index.add(documents)
     return {
         element: match(element, hit.document, library.entries[hit.document.item_id].implementation)

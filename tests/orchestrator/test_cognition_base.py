@@ -16,7 +16,7 @@ from agents.llm.embedding import LlmEmbedder
 from agents.llm.settings import EmbeddingSettings, LlmSettings, Price, Retries
 from agents.llm.wire import LiteLlmLine
 from agents.purse import Purse
-from cognition.embedding import HashedNgrams, Vectors
+from cognition.embedding import HashedNgrams, NoVectors, Vectors
 from cognition.insights import with_pool
 from cognition.library import load_library
 from cognition.reader import Reader
@@ -226,3 +226,25 @@ async def test_without_a_library_insights_are_still_found(tmp_path: Path) -> Non
         told = await base.tell(asked, arm_named("llm"), [OLD], OLD)
         assert told.knowledge == ()
         assert [known.number for known in told.insights] == [3]
+
+
+async def test_several_that_fail_together_are_one_warning(tmp_path: Path) -> None:
+    class Failing:
+        """Vectors for the library, none for questions."""
+
+        async def name(self) -> str:
+            return "failing/256"
+
+        async def embed(self, texts: Sequence[str]) -> Vectors:
+            await asyncio.sleep(0.01)
+            if len(texts) < 100:
+                raise NoVectors("nobody answers")
+            return HashedNgrams().embed(texts)
+
+    with opened(tmp_path / "a") as rows:
+        base = base_on(rows, source=Failing())
+        await base.start(SHIPPED, searched=True)
+        briefs = [replace(brief(), number=number, insights=()) for number in (7, 8, 9)]
+        told = await asyncio.gather(*(base.tell(asked, arm_named("llm"), [OLD], OLD) for asked in briefs))
+        assert all(one.knowledge for one in told)
+        assert [event.subject for event in rows.population.events if event.kind == "warning"] == ["embedding"]
