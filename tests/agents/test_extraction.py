@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
@@ -25,7 +22,7 @@ from cognition.__main__ import main
 from cognition.adding import ExtractionFailed
 from cognition.draft import ENTRY_FIELDS
 from cognition.library import LibraryError, paper_from, read_paper
-from cognition.registered import EMBEDDERS, EXTRACTORS, NotRegistered, Wish, registered
+from cognition.registered import EMBEDDERS, EXTRACTORS, Wish, registered
 from models.slots import SLOTS
 from tests.cognition.documents import BODY, TITLE, entry, paper_pdf, values
 from tests.model_server.server import Asked, ModelServer
@@ -342,74 +339,6 @@ def test_what_pyproject_declares_is_there(entry_points: dict[str, dict[str, str]
     assert registered(EXTRACTORS) is extractor
     assert registered(EMBEDDERS) is embedder
     assert set(entry_points) >= {EXTRACTORS, EMBEDDERS}
-
-
-def test_what_is_not_registered_is_told_with_the_remedy() -> None:
-    with pytest.raises(
-        NotRegistered, match=r"no 'llm' is registered in cognition\.extractors \(known: none\): install"
-    ):
-        registered(EXTRACTORS, among=[])
-    mine = EntryPoint(name="mine", value="nowhere.at_all:thing", group=EXTRACTORS)
-    with pytest.raises(NotRegistered, match=r"no 'yours' is registered .*known: mine"):
-        registered(EXTRACTORS, "yours", among=[mine])
-    with pytest.raises(NotRegistered, match=r"mine = 'nowhere\.at_all:thing' cannot be loaded"):
-        registered(EXTRACTORS, "mine", among=[mine])
-
-
-def test_installed_packages_hand_theirs_in(tmp_path: Path) -> None:
-    """Real metadata, real processes: the project's own extractor, and one of a lab that leaks no key."""
-    for name, module in (("architecture-research-orchestrator", "agents.extraction:extractor"), ("lab", "lab:make")):
-        info = tmp_path / "site" / f"{name.replace('-', '_')}-9.9.dist-info"
-        info.mkdir(parents=True)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 9.9\n")
-        point = "llm" if name != "lab" else "mine"
-        (info / "entry_points.txt").write_text(f"[cognition.extractors]\n{point} = {module}\n")
-    (tmp_path / "site" / "lab.py").write_text(
-        "from cognition.adding import ExtractionFailed\n\n\ndef make(wish):\n"
-        "    raise ExtractionFailed(f'asked for {wish.model} within {wish.budget_usd}')\n"
-    )
-    path = tmp_path / "n.md"
-    path.write_text(f"# A study of gates\n{BODY}")
-    with ModelServer(good, faults={"bad_key": 1.0}) as server:
-        environment = {
-            **os.environ,
-            "PYTHONPATH": f"{tmp_path / 'site'}:{ROOT}",
-            "OPENAI_API_BASE": server.url,
-            "OPENAI_API_KEY": "sk-planted-secret",
-        }
-
-        def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-            command = [
-                sys.executable,
-                "-X",
-                "dev",
-                "-m",
-                "cognition",
-                "add",
-                str(path),
-                "--into",
-                str(tmp_path / "own"),
-            ]
-            return subprocess.run(
-                [*command, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
-            )
-
-        mine = run("--extractor", "mine", "--model", "m", "--budget-usd", "0.25")
-        assert mine.returncode == 2
-        assert mine.stderr == "error: asked for m within 0.25\n"
-        refused = run()
-        assert refused.returncode == 2
-        assert "Incorrect API key" in refused.stderr
-        assert not (tmp_path / "own").exists()
-        server.faults = {}
-        written = run("--budget-usd", "0.25")
-        assert written.returncode == 0, written.stderr
-        assert (tmp_path / "own" / "study_gates.yaml").exists()
-        assert any("sk-planted-secret" in seen.get("authorization", "") for seen in server.headers_seen)
-    for output in (mine, refused, written):
-        assert "planted" not in output.stdout + output.stderr
-        assert "Traceback" not in output.stderr
-        assert "ResourceWarning" not in output.stderr
 
 
 def test_a_check_that_a_reply_fails_is_the_librarys(serve: Callable[..., ModelServer]) -> None:
