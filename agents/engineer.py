@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from agents.brief import Brief, Evidence
-from agents.protocols import Proposer, Runner
+from agents.protocols import Proposer, Runner, Trained
 from agents.researcher import default_proposers, proposer_of
-from cognition.records import Candidate, Pace, Trial
+from cognition.records import Candidate, Pace
 
 
 class Engineer:
@@ -37,9 +37,14 @@ class Engineer:
         return await proposer_of(self.proposers, candidate.arm).repair(candidate, evidence, brief)
 
     async def train(
-        self, candidate: Candidate, stage: str, seeds: Sequence[int], pace: Pace | None = None
-    ) -> tuple[Trial, ...]:
+        self,
+        candidate: Candidate,
+        stage: str,
+        seeds: Sequence[int],
+        pace: Pace | None = None,
+        horizon: int | None = None,
+    ) -> tuple[Trained, ...]:
         """One trial per seed, all at once, in the order of the seeds. Raises ValueError for none or repeated seeds."""
         if not seeds or len(set(seeds)) != len(seeds):
             raise ValueError(f"seeds are {list(seeds)}; give at least one, each once: the same seed is the same trial")
-        return tuple(await asyncio.gather(*(self.runner.run(candidate, stage, seed, pace) for seed in seeds)))
+        return tuple(await asyncio.gather(*(self.runner.run(candidate, stage, seed, pace, horizon) for seed in seeds)))

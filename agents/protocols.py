@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from agents.brief import Brief, Evidence
 from agents.ledger import Cost, Refusal, Reservation, Spend
-from cognition.records import Candidate, Pace, Trial
+from cognition.records import Candidate, Metric, Pace, Trial
 
 
 class NoProposal(Exception):
     """Nobody gave a usable source text; says why. The loop writes it down as a report of that kind."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What one training left."""
+
+    trial: Trial
+    curve: tuple[Metric, ...] = ()
+
+
 class Runner(Protocol):
     """Trains candidates somewhere; the engineer sees no more of a cluster than this."""
 
-    async def run(self, candidate: Candidate, stage: str, seed: int, pace: Pace | None = None) -> Trial:
-        """One training, finished or failed; `pace` is the reference baseline's, by which anomalies are told.
+    async def run(
+        self, candidate: Candidate, stage: str, seed: int, pace: Pace | None = None, horizon: int | None = None
+    ) -> Trained:
+        """One training, finished, stopped or failed; a failed training is a Trial too, not an exception.
 
-        A failed training is a Trial too, not an exception.
+        Args:
+            pace: the reference baseline's, by which anomalies are told.
+            horizon: the highest number whose curves may count against this one; None: all.
         """
         ...
 

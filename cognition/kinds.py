@@ -40,6 +40,7 @@ class FailureKind(StrEnum):
     no_progress = "no_progress"  # the loss does not leave where it started
     too_good = "too_good"  # a training loss that no honest model reaches
     silent = "silent"  # no word from the child for far longer than a step takes
+    unpromising = "unpromising"  # a stopping policy saw that it would not reach the bar; nothing to mend
     worker_died = "worker_died"  # the Ray worker that hosted the trial ended
     cancelled = "cancelled"
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ from agents.llm.transcript import TranscriptLine
 from agents.llm.wire import Line, LiteLlmLine
 from agents.llm_proposer import LlmProposer
 from agents.opinion import Anchor, OpinionJudge, Opinions
-from agents.protocols import Proposer
+from agents.protocols import Proposer, Trained
 from agents.purse import Purse, PurseState, Ticket
 from agents.researcher import Researcher, default_proposers
 from agents.telling import one_line
@@ -39,7 +40,6 @@ from cognition.records import (
     FailureKind,
     Insight,
     LlmCall,
-    Metric,
     Pace,
     Report,
     Synthesis,
@@ -47,19 +47,19 @@ from cognition.records import (
     Verdict,
     trial_id_of,
 )
-from models.anomalies import AnomalyLimits
-from models.data import DataSpec
 from models.sandbox.layer import Layer
 from models.sandbox.settings import SandboxSettings
-from models.scale import Scale
 from models.slots import published_source
 from models.trial import ExamJob, TrialJob
 from orchestrator.arms import ARMS
+from orchestrator.board import Order, RunningTrial
 from orchestrator.config import Settings
 from orchestrator.errors import UsageError
 
 _NICENESS = 10
 _SETTLE_POLL_S = 0.2
+_REBUILD_S = 120.0  # for which a lost engine is waited for
+_ASK_AGAIN_S = 0.5
 _HOST_RETRIES = 2  # a dead worker is not the candidate's fault
 
 
@@ -149,13 +149,7 @@ class EngineerActor:
         inbox: Path,
         more: Mapping[str, Proposer],
     ) -> None:
-        runner = EngineRunner(
-            engine=ray.get_actor(engine),
-            ledger=ray.get_actor(ledger),
-            scale=settings.scale,
-            data=settings.data,
-            anomalies=settings.anomalies,
-        )
+        runner = EngineRunner(engine=engine, ledger=ray.get_actor(ledger), settings=settings)
         self._engineer = Engineer(runner, _proposers("engineer", ledger, settings, recording, inbox, more))
 
     async def repair(self, candidate: Candidate, evidence: Evidence, brief: Brief) -> Candidate:
@@ -163,9 +157,9 @@ class EngineerActor:
             return await self._engineer.repair(candidate, evidence, brief)
 
     async def train(
-        self, candidate: Candidate, stage: str, seeds: tuple[int, ...], pace: Pace | None
-    ) -> tuple[Trial, ...]:
-        return await self._engineer.train(candidate, stage, seeds, pace)
+        self, candidate: Candidate, stage: str, seeds: tuple[int, ...], pace: Pace | None, horizon: int | None
+    ) -> tuple[Trained, ...]:
+        return await self._engineer.train(candidate, stage, seeds, pace, horizon)
 
 
 class LibrarianActor:
@@ -315,60 +309,68 @@ class RayPurse:
 class TrialEngineActor:
     """Hosts the trial engine: in an actor of its own, because Ray kills an actor's children with it.
 
-    When its process ends, so does the campaign, cleanly: the same command goes on.
+    When its process ends, the crew builds another one under the same name, and whoever waits asks that one.
     """
 
-    def __init__(self, cpus_per_trial: float, max_trials: int, sandbox: SandboxSettings) -> None:
-        from orchestrator.pools import resources_of
+    def __init__(self, settings: Settings, most: int) -> None:
         from orchestrator.trial_engine import TrialEngine
 
-        self._engine = TrialEngine(resources_of(cpus_per_trial), max_trials, sandbox=sandbox)
+        self._engine = TrialEngine(settings.pools, most, sandbox=settings.sandbox)
 
-    async def run(self, job: TrialJob) -> Trial:
-        return await asyncio.wrap_future(self._engine.submit(job))
+    async def run(self, order: Order) -> Trained:
+        trial = await asyncio.wrap_future(self._engine.submit(order))
+        return Trained(trial=trial, curve=self._engine.curve(trial.trial_id))
 
-    async def curve(self, trial_id: str) -> tuple[Metric, ...]:
-        return self._engine.curve(trial_id)
+    async def running(self) -> tuple[RunningTrial, ...]:
+        return self._engine.running()
+
+    async def waiting(self) -> Mapping[str, int]:
+        return self._engine.waiting()
+
+    async def drain(self) -> None:
+        self._engine.drain()
 
     async def close(self) -> None:
         await asyncio.to_thread(self._engine.close)
-
-    async def running(self) -> tuple[Any, ...]:
-        return self._engine.running()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineRunner:
     """The Engineer's `Runner`: reserves a trial's worst cost, hands it to the engine, settles what it took."""
 
-    engine: Any
+    engine: str  # the actor's name: another one may take it over
     ledger: Any
-    scale: Scale
-    data: DataSpec
-    anomalies: AnomalyLimits
+    settings: Settings
 
-    async def run(self, candidate: Candidate, stage: str, seed: int, pace: Pace | None = None) -> Trial:
+    async def run(
+        self, candidate: Candidate, stage: str, seed: int, pace: Pace | None = None, horizon: int | None = None
+    ) -> Trained:
+        settings = self.settings
+        name = settings.stages[stage].pool
+        pool = settings.pools[name]
         job = TrialJob(
             trial_id=trial_id_of(candidate.candidate_id, stage, seed),
             candidate_id=candidate.candidate_id,
             source=candidate.source,
             slot=candidate.slot,
-            stage=self.scale.stage(stage),
+            stage=settings.scale.stage(stage),
             seed=seed,
-            data=self.data,
+            data=settings.data,
+            device=pool.device,
             pace=pace,
-            anomalies=self.anomalies,
+            anomalies=settings.anomalies,
         )
+        order = Order(job=job, pool=name, number=candidate.number, horizon=horizon)
         worst = Cost(slot_hours=job.stage.deadline_s / 3600)
         reservation = await self._reserve(f"{stage}/{candidate.arm}", worst)
         slot_s = 0.0
         for _ in range(1 + _HOST_RETRIES):
-            trial: Trial = await self._run(job)
-            slot_s += trial.slot_s
-            if trial.failure is not FailureKind.worker_died:
+            trained = await self._run(order)
+            slot_s += trained.trial.slot_s
+            if trained.trial.failure is not FailureKind.worker_died:
                 break
         await self.ledger.settle.remote(reservation, Cost(slot_hours=slot_s / 3600))
-        return trial
+        return trained
 
     async def _reserve(self, account: str, worst: Cost) -> Reservation:
         """Wait for trials under way to be settled where that may make room."""
@@ -380,11 +382,22 @@ class EngineRunner:
                 raise BudgetReached(_reached(answer.reason))
             await asyncio.sleep(_SETTLE_POLL_S)
 
-    async def _run(self, job: TrialJob) -> Trial:
-        """Ask again where the engine could not be reached for a moment."""
+    async def _run(self, order: Order) -> Trained:
+        """Ask again where the engine cannot be reached, or ended and is being rebuilt; the crew gives up, if anybody.
+
+        Raises UsageError when there is no engine by that name for too long.
+        """
+        missing_since: float | None = None
         while True:
             try:
-                trial: Trial = await self.engine.run.remote(job)
-                return trial
+                engine = ray.get_actor(self.engine)
+                missing_since = None
+                trained: Trained = await engine.run.remote(order)
+                return trained
             except ray.exceptions.ActorUnavailableError:
-                await asyncio.sleep(1.0)
+                pass
+            except (ray.exceptions.ActorDiedError, ValueError) as error:  # ValueError: no actor of that name
+                missing_since = missing_since or time.monotonic()
+                if time.monotonic() - missing_since > _REBUILD_S:
+                    raise UsageError("the trial engine ended and was not rebuilt: the same command goes on") from error
+            await asyncio.sleep(_ASK_AGAIN_S)

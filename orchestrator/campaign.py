@@ -27,8 +27,9 @@ from orchestrator.config import EXPLORE, VERIFY, Settings, compose, plain, setti
 from orchestrator.embedding import RemoteSource
 from orchestrator.errors import UsageError
 from orchestrator.facts import facts_of, in_words
-from orchestrator.flow import Flow
+from orchestrator.flow import FIXED_LOOK_AHEAD, Flow
 from orchestrator.language import recording_of
+from orchestrator.look_ahead import LookAhead
 from orchestrator.population import Population
 from orchestrator.promotion import verified
 from orchestrator.result import Result, View
@@ -107,14 +108,15 @@ class Campaign:
     async def _on_cluster(self) -> Result:
         from orchestrator.crew import Crew
 
-        self.cluster = connect(self.settings.cluster, namespace=f"campaign-{uuid.uuid4().hex}")
+        first = self.settings.stages[self.settings.scale.stages[0].name].pool
+        self.cluster = connect(self.settings.cluster, self.settings.pools, first, f"campaign-{uuid.uuid4().hex}")
         try:
             self.flow = Flow(
                 len(self.settings.campaign.founders),
-                self.settings.flow.look_ahead or self.cluster.num_slots + 2,
+                self._look_ahead(self.cluster.num_slots),
                 deterministic=self.settings.deterministic,
                 closed=self._closed(),
-                num_desks=self._num_desks(self.settings.flow.look_ahead or self.cluster.num_slots + 2),
+                num_desks=self._num_desks(),
             )
             self.rows.record(*unanswered_in(self.population.events, self.population.calls))
             state = PurseState(
@@ -132,12 +134,11 @@ class Campaign:
             disconnect(self.cluster)
 
     async def _drive(self) -> Result:
-        from orchestrator.crew import answer
         from orchestrator.loop import research
         from orchestrator.steps import Steps
 
         resumed = bool(self.population.candidates())
-        self.layers = await answer(self._crew.examiner.layers.remote())
+        self.layers = await self._crew.examiners.layers()
         self.rows.record(event("campaign_resumed" if resumed else "campaign_started"))
         self.rows.record(event("sandbox", detail=in_words(self.layers)))
         for view in self.views:
@@ -184,7 +185,12 @@ class Campaign:
                 self._stop(main, "stop request")
             if (broken := self._books.broken) is not None:
                 self._stop(main, broken)
-            running = await self._crew.running()
+            try:
+                running = await self._crew.running()
+            except UsageError as error:
+                self._stop(main, str(error))
+                return
+            self.flow.look_again()
             for view in self.views:
                 view.tick(self, running)
             await asyncio.sleep(_TICK_S)
@@ -211,10 +217,17 @@ class Campaign:
         done = verified(self.population, self.settings.scale.stage(VERIFY), self.settings.campaign.verify_best)
         return bool(ends) and max(ends) >= self.settings.budget.candidates and nothing_left and done
 
-    def _num_desks(self, look_ahead: int) -> int:
+    def _look_ahead(self, num_slots: int) -> int | LookAhead:
+        flow = self.settings.flow
+        if self.settings.deterministic:
+            return flow.look_ahead or FIXED_LOOK_AHEAD
+        trial_s = self.settings.scale.stages[0].expected_s
+        return flow.look_ahead or LookAhead(num_slots, trial_s, flow.most_in_flight)
+
+    def _num_desks(self) -> int:
         """A grammar proposes in milliseconds, at one desk and in order; who thinks for minutes has one of its own."""
         slow = [arm for arm in self.settings.arms.drawn if arm_named(arm).reads]
-        return look_ahead if slow else 1
+        return (self.settings.flow.look_ahead or self.settings.flow.most_in_flight) if slow else 1
 
     def _closed(self) -> set[int]:
         return self.population.closed(EXPLORE, self.settings.may_repair)

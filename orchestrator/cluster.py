@@ -6,11 +6,15 @@ import logging
 import math
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.config import ClusterSettings
 from orchestrator.errors import UsageError
+from orchestrator.pools import GATE, Pool
+
+_SLOTS_A_GATE = 16  # one examination takes seconds, an exploration on a GPU many minutes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,28 +25,32 @@ class Cluster:
     owned: bool  # we joined or started it, so we leave it
     num_cpus: float
     num_gpus: float
-    num_slots: int
+    num_slots: int  # exploration trials at once
+    num_gates: int  # examinations at once
 
 
-def connect(settings: ClusterSettings, namespace: str) -> Cluster:
+def connect(settings: ClusterSettings, pools: Mapping[str, Pool], first: str, namespace: str) -> Cluster:
     """Connect to Ray or start it. A private Ray is the default: `ray.init()` alone would join any that was left behind.
 
+    Args:
+        first: the pool of exploration.
+
     Raises:
-        UsageError: the address does not answer within the time-out.
+        UsageError: the address does not answer within the time-out, or a pool's trials could never run there.
     """
     import ray
 
     if ray.is_initialized():  # a notebook or a test that has its own Ray
-        return _described("the Ray of this process", settings, owned=False)
+        return _described("the Ray of this process", settings, pools, first, owned=False)
     address = _address(settings)
     private = address == "local"
-    own: dict[str, Any] = {"include_dashboard": False, "num_cpus": _cpus(settings)} if private else {}
+    own: dict[str, Any] = {"include_dashboard": False, "num_cpus": _cpus(settings, pools)} if private else {}
     try:
         ray.init(address=address, namespace=namespace, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RuntimeError, TimeoutError) as error:
         raise UsageError(f"Ray at {address} cannot be joined ({error}): check cluster.address") from error
     where = "a private Ray on this machine" if private else f"the Ray at {address}"
-    return _described(where, settings, owned=True)
+    return _described(where, settings, pools, first, owned=True)
 
 
 def disconnect(cluster: Cluster) -> None:
@@ -66,35 +74,44 @@ def _address(settings: ClusterSettings) -> str:
     return settings.address or os.environ.get("RAY_ADDRESS") or "local"
 
 
-def _described(where: str, settings: ClusterSettings, *, owned: bool) -> Cluster:
+def _described(where: str, settings: ClusterSettings, pools: Mapping[str, Pool], first: str, *, owned: bool) -> Cluster:
     import ray
 
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     num_cpus, num_gpus = float(resources.get("CPU", 0)), float(resources.get("GPU", 0))
-    fitting = int(num_cpus // settings.cpus_per_trial)
-    if fitting < 1:
-        if owned:
-            ray.shutdown()
-        raise UsageError(
-            f"the cluster has {num_cpus:g} CPUs and a trial takes {settings.cpus_per_trial:g}: "
-            "lower cluster.cpus_per_trial or add nodes"
-        )
-    slots = min(fitting, settings.slots or fitting)
-    nodes = len([node for node in ray.nodes() if node["Alive"]])  # type: ignore[no-untyped-call]
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    for name, pool in pools.items():
+        if pool.limit is None and pool.bundle and not any(pool.fitting(node) for node in nodes):
+            if owned:
+                ray.shutdown()
+            raise UsageError(
+                f"a trial of pool {name} takes {_in_words(pool.bundle)}, and no node has that (the largest: "
+                f"{_in_words(max(nodes, key=lambda node: node.get('CPU', 0.0), default={}))}): lower pools.{name}, add "
+                f"nodes, or set pools.{name}.limit where nodes come on demand"
+            )
+    fitting = sum(pools[first].fitting(node) for node in nodes) or pools[first].limit or 1
+    slots = min(fitting, settings.slots or fitting, pools[first].limit or fitting)
+    gate = pools.get(GATE)
     return Cluster(
-        description=where + (f" ({nodes} nodes)" if nodes > 1 else ""),
+        description=where + (f" ({len(nodes)} nodes)" if len(nodes) > 1 else ""),
         owned=owned,
         num_cpus=num_cpus,
         num_gpus=num_gpus,
         num_slots=slots,
+        num_gates=(gate.limit if gate else None) or max(1, slots // _SLOTS_A_GATE),
     )
 
 
-def _cpus(settings: ClusterSettings) -> int | None:
+def _cpus(settings: ClusterSettings, pools: Mapping[str, Pool]) -> int | None:
     """CPUs of a private Ray: what the slots need, or None for all there are."""
     if settings.slots is None:
         return None
-    return max(1, math.ceil(settings.slots * settings.cpus_per_trial))
+    return max(1, math.ceil(settings.slots * max(pool.cpus for pool in pools.values())))
+
+
+def _in_words(resources: Mapping[str, float]) -> str:
+    shown = {name: amount for name, amount in resources.items() if not name.startswith(("node:", "object_store"))}
+    return ", ".join(f"{name} {amount:g}" for name, amount in sorted(shown.items())) or "nothing"
 
 
 def _probe(address: str, timeout_s: float) -> None:

@@ -35,7 +35,9 @@ from orchestrator.cognition_settings import CognitionSettings
 from orchestrator.errors import UsageError
 from orchestrator.founders import founder_names
 from orchestrator.language import recorded, require_keys
+from orchestrator.pools import Pool, check_pools
 from orchestrator.selection import SelectionSettings
+from orchestrator.stages import StageSettings
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -120,13 +122,16 @@ class BudgetSettings:
 class FlowSettings:
     """How candidates flow through the loop."""
 
-    look_ahead: int | None = 6
+    look_ahead: int | None = None
+    most_in_flight: int = 64
     max_repairs: int = 3
     gate_deadline_s: float = 60.0
 
     def __post_init__(self) -> None:
         if self.look_ahead is not None and self.look_ahead < 1:
-            raise ValueError(f"flow.look_ahead is {self.look_ahead}: use 1 or more, or null for slots + 2")
+            raise ValueError(f"flow.look_ahead is {self.look_ahead}: use 1 or more, or null to let it adapt")
+        if self.most_in_flight < 1:
+            raise ValueError(f"flow.most_in_flight is {self.most_in_flight}: use 1 or more")
         if self.max_repairs < 0:
             raise ValueError(f"flow.max_repairs is {self.max_repairs}: use 0 or more")
         _positive("flow.gate_deadline_s", self.gate_deadline_s)
@@ -148,12 +153,10 @@ class ClusterSettings:
 
     address: str | None = None
     slots: int | None = None
-    cpus_per_trial: float = 1.0
     connect_timeout_s: float = 10.0
 
     def __post_init__(self) -> None:
         _positive("cluster.slots", self.slots)
-        _positive("cluster.cpus_per_trial", self.cpus_per_trial)
         _positive("cluster.connect_timeout_s", self.connect_timeout_s)
 
 
@@ -188,6 +191,8 @@ class Settings:
     cognition: CognitionSettings
     selection: SelectionSettings
     cluster: ClusterSettings
+    pools: Mapping[str, Pool]
+    stages: Mapping[str, StageSettings]
     tracking: TrackingSettings
     sandbox: SandboxSettings
     anomalies: AnomalyLimits
@@ -212,8 +217,7 @@ class Settings:
                 "novelty.ask_model is true and no language model plays the judge: name models (llm=local), or leave it "
                 "false"
             )
-        if self.deterministic and self.flow.look_ahead is None:
-            raise ValueError("deterministic is true and flow.look_ahead is null: deterministic mode needs a number")
+        check_pools(self.pools)
 
     def may_repair(self, evidence: Evidence) -> bool:
         """Founders are whatever their files say; everything else may be mended, so often."""
@@ -284,7 +288,7 @@ def settings_from(
         for name in list(values):
             if name not in hints:
                 raise ValueError(f"unknown key {name!r}{_suggest(name, hints)}")
-            parts[name] = read_record(hints[name], values.pop(name), name)
+            parts[name] = _convert(hints[name], values.pop(name), name)
         missing = [name for name in hints if name not in parts and name not in ("seed", "deterministic")]
         if missing:
             raise ValueError(f"the configuration lacks {', '.join(missing)}: take away the override that deletes it")

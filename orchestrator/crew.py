@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import uuid
 from collections.abc import Mapping, Sequence
@@ -14,21 +13,23 @@ import ray
 
 from agents.ledger import Limits
 from agents.llm.prices import prices_of
-from agents.protocols import NoProposal, Proposer
+from agents.protocols import Proposer
 from agents.purse import PurseState
-from cognition.records import LlmCall, Metric
-from orchestrator import actors
+from cognition.records import LlmCall
+from orchestrator import actors, placement
 from orchestrator.cluster import Cluster
 from orchestrator.config import Settings
 from orchestrator.errors import UsageError
+from orchestrator.gates import Examiners
+from orchestrator.pools import GATE
 from orchestrator.tracking import Tracker
 
 if TYPE_CHECKING:
-    from orchestrator.trial_engine import RunningTrial
+    from orchestrator.board import RunningTrial
 
 INBOX = "inbox"  # in the run folder
 _CLOSE_S = 10.0
-_GONE = "the process of one of the campaign's actors ended and cannot be restarted"
+_MOST_REBUILDS = 3  # of the engine, with no trial finished in between
 
 
 class Crew:
@@ -54,16 +55,11 @@ class Crew:
         self._recording = tuple(recording)
         budget = settings.budget
         limits = Limits(usd=budget.usd, slot_hours=budget.slot_hours, tokens=budget.tokens)
-        self.engine = self._host(
-            "engine",
-            actors.TrialEngineActor,
-            settings.cluster.cpus_per_trial,
-            cluster.num_slots,
-            settings.sandbox,
-            restarts=0,
-            retries=0,
-        )
-        self.examiner = self._host("examiner", actors.ExaminerActor, settings.sandbox)
+        self._most = cluster.num_slots
+        self._others = placement.groups_of_this_job()  # of whoever uses this Ray beside the campaign
+        self._rebuilt = 0
+        self.engine = self._engine()
+        self.examiners = Examiners([self._examiner(index) for index in range(cluster.num_gates)])
         self.ledger = self._host(
             "ledger",
             actors.LedgerActor,
@@ -99,20 +95,45 @@ class Crew:
         return Tracker.start(self._settings.tracking, self._folder)
 
     async def running(self) -> Sequence[RunningTrial]:
-        """The trials that hold a slot; none while the engine is being restarted."""
+        """The trials that hold a slot; none while the engine is being rebuilt.
+
+        Raises:
+            UsageError: engine after engine ended, with no trial finished in between.
+        """
         try:
             running: Sequence[RunningTrial] = await self.engine.running.remote()
+        except ray.exceptions.ActorDiedError:
+            self._rebuild()
+            return ()
         except ray.exceptions.RayError:
             return ()
         return running
 
-    async def curve(self, trial_id: str) -> Sequence[Metric]:
-        """A finished trial's curve; empty where it was lost with its engine."""
-        try:
-            curve: Sequence[Metric] = await self.engine.curve.remote(trial_id)
-        except ray.exceptions.RayError:
-            return ()
-        return curve
+    def trial_finished(self) -> None:
+        """The engine works."""
+        self._rebuilt = 0
+
+    def _engine(self) -> Any:
+        return self._host("engine", actors.TrialEngineActor, self._settings, self._most, restarts=0, retries=0)
+
+    def _rebuild(self) -> None:
+        """Another engine in place of one that ended; its trials are asked for again by those who wait for them.
+
+        Not left to Ray: what a dead actor had set aside for its trials stays with the job, and would starve the next.
+        """
+        if self._rebuilt >= _MOST_REBUILDS:
+            raise UsageError(
+                f"the trial engine ended {1 + self._rebuilt} times in a row without a finished trial: "
+                "look at Ray's logs; the same command goes on"
+            )
+        self._rebuilt += 1
+        self._started.remove(self.engine)
+        placement.remove(placement.groups_of_this_job() - self._others)
+        self.engine = self._engine()
+
+    def _examiner(self, index: int) -> Any:
+        pool = self._settings.pools[GATE]
+        return self._host(f"examiner-{index}", actors.ExaminerActor, self._settings.sandbox, cpus=pool.cpus)
 
     def end(self) -> None:
         """End them, and with the trial engine its trials.
@@ -136,34 +157,12 @@ class Crew:
     def _name(self, role: str) -> str:
         return f"{self._prefix}-{role}"
 
-    def _host(self, role: str, kind: type[Any], *arguments: Any, restarts: int = -1, retries: int = 3) -> Any:
-        """An actor that takes no CPU from trials; restarted, and asked again, when its process dies."""
+    def _host(
+        self, role: str, kind: type[Any], *arguments: Any, restarts: int = -1, retries: int = 3, cpus: float = 0
+    ) -> Any:
+        """An actor that takes no CPU from trials unless told; restarted, and asked again, when its process dies."""
         remote: Any = ray.remote(kind)
-        options = {"num_cpus": 0, "max_restarts": restarts, "max_task_retries": retries, "name": self._name(role)}
+        options = {"num_cpus": cpus, "max_restarts": restarts, "max_task_retries": retries, "name": self._name(role)}
         actor = remote.options(**options).remote(*arguments)
         self._started.append(actor)
         return actor
-
-
-async def answer(call: Any) -> Any:
-    """Await an actor's answer; who stops waiting takes the question back.
-
-    Raises:
-        UsageError: the actor says so, or its process is gone for good.
-        NoProposal: the actor's agent says so.
-    """
-    try:
-        return await call
-    except asyncio.CancelledError:
-        if ray.is_initialized():
-            ray.cancel(call)
-        raise
-    except ray.exceptions.RayTaskError as error:
-        cause = error.cause
-        if isinstance(cause, UsageError | NoProposal):
-            raise cause from None
-        if isinstance(cause, ray.exceptions.RayActorError):
-            raise UsageError(_GONE) from error
-        raise
-    except ray.exceptions.RayActorError as error:
-        raise UsageError(_GONE) from error

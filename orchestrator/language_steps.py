@@ -13,10 +13,11 @@ from agents.brief import Member
 from agents.condensing import condense
 from cognition.records import Calibration, Candidate, Report, Synthesis, Trial, Verdict
 from models.slots import slot_named
+from orchestrator.answers import answer
 from orchestrator.books import Books
 from orchestrator.briefing import reference_of
 from orchestrator.config import EXPLORE, Settings
-from orchestrator.crew import Crew, answer
+from orchestrator.crew import Crew
 from orchestrator.errors import UsageError
 from orchestrator.founders import founder, founder_names
 from orchestrator.population import Population

@@ -13,8 +13,8 @@ from cognition.manifest import SetAside
 from cognition.records import Claim, Record
 
 if TYPE_CHECKING:
+    from orchestrator.board import RunningTrial
     from orchestrator.campaign import Campaign
-    from orchestrator.trial_engine import RunningTrial
 
 
 class View(Protocol):

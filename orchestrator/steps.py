@@ -13,18 +13,19 @@ from typing import Any
 
 from agents.brief import Brief, Evidence
 from agents.inbox import brief_in, tell_outcome
-from agents.protocols import NoProposal
+from agents.protocols import NoProposal, Trained
 from agents.telling import one_line, outcome_text
 from cognition.novelty import OPINION
 from cognition.records import Candidate, Claim, Report, ReportKind, Trial, Verdict, trial_id_of
 from models.scale import Stage
 from models.trial import ExamJob
+from orchestrator.answers import answer
 from orchestrator.arms import arm_named
 from orchestrator.books import Books
 from orchestrator.briefing import brief_of, context_of, noise_of, on_seeds, reference_of
 from orchestrator.cognition_base import CognitionBase
 from orchestrator.config import EXPLORE, VERIFY, Settings
-from orchestrator.crew import INBOX, Crew, answer
+from orchestrator.crew import INBOX, Crew
 from orchestrator.errors import UsageError
 from orchestrator.facts import figures_of
 from orchestrator.flow import Flow
@@ -189,7 +190,7 @@ class Steps:
             policy=self.settings.sandbox.policy,
             thorough=thorough,
         )
-        report: Report = await answer(self._crew.examiner.examine.remote(job))
+        report: Report = await self._crew.examiners.examine(job)
         return report
 
     async def explore(self, candidate: Candidate) -> tuple[Trial, ...]:
@@ -199,7 +200,11 @@ class Steps:
         if candidate.arm == BASELINE_ARM:
             first = max(seeds) + 1
             seeds = (*seeds, *range(first, first + self.settings.campaign.noise_seeds))
-        trials = await self._train(candidate, stage, seeds)
+        with self.flow.at_slots(candidate.number):
+            trials = await self._train(candidate, stage, seeds)
+        for trial in trials:
+            if trial.succeeded:
+                self.flow.trained(trial.slot_s)
         self.flow.explored(candidate.number)
         return tuple(trial for trial in trials if trial.seed in stage.seeds)
 
@@ -270,10 +275,11 @@ class Steps:
             return done
         self._check_wall()
         self._rows.intend(f"train/{trial_id_of(candidate.candidate_id, stage.name, seed)}")
-        trial: Trial
-        pace = self._rows.paces.of(stage.name)
-        (trial,) = await answer(self._crew.engineer.train.remote(candidate, stage.name, (seed,), pace))
-        curve = await self._crew.curve(trial.trial_id)
+        pace, horizon = self._rows.paces.of(stage.name), self.flow.horizon(candidate.number)
+        trained: Trained
+        (trained,) = await answer(self._crew.engineer.train.remote(candidate, stage.name, (seed,), pace, horizon))
+        self._crew.trial_finished()
+        trial, curve = trained.trial, trained.curve
         self._rows.record(trial, *curve)
         if candidate.number == 0 and trial.succeeded:
             self._rows.paces.add(stage.name, curve)

@@ -23,7 +23,7 @@ from orchestrator.result import Result
 from orchestrator.tracking import resolved_mode
 
 if TYPE_CHECKING:
-    from orchestrator.trial_engine import RunningTrial
+    from orchestrator.board import RunningTrial
 
 KILLED = (
     *(FailureKind.nonfinite, FailureKind.diverged, FailureKind.timeout, FailureKind.leak, FailureKind.memory),

@@ -5,25 +5,30 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from cognition.records import FailureKind, Metric, Trial, TrialStatus
 from models.data import DataSpec
-from models.sandbox.settings import SandboxSettings
 from models.scale import load_scale
 from models.trial import TrialJob
 from orchestrator import trial_engine
-from orchestrator.trial_engine import JobBoard, QueueSearcher, TrialEngine
+from orchestrator.board import JobBoard, Order
+from orchestrator.pools import Pool
+from orchestrator.trial_engine import QueueSearcher, TrialEngine
 
 STAGE = load_scale("tiny").stage("explore")
 DATA = DataSpec(source="stdlib", tokenizer="bytes", max_bytes=1_000_000, seed=0)
 
 
-def job(name: str, source: str = "") -> TrialJob:
-    return TrialJob(trial_id=name, candidate_id=name, source=source, slot="token_mixer", stage=STAGE, seed=0, data=DATA)
+def order(name: str, source: str = "", pool: str = "small") -> Order:
+    job = TrialJob(trial_id=name, candidate_id=name, source=source, slot="token_mixer", stage=STAGE, seed=0, data=DATA)
+    return Order(job=job, pool=pool)
 
 
 class ScriptedHost(tune.Trainable):  # type: ignore[misc]
@@ -33,10 +38,16 @@ class ScriptedHost(tune.Trainable):  # type: ignore[misc]
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.job, self.num_steps, self.since = new_config["job"], 0, time.time()
+        self.job, self.num_steps, self.since, self.told = new_config["job"], 0, time.time(), False
         return True
 
+    def end_trial(self) -> None:
+        """Nothing of an instant trial runs on."""
+
     def step(self) -> dict[str, Any]:
+        if not self.told:
+            self.told = True
+            return {"host": ray.get_runtime_context().current_actor, "worker": str(os.getpid())}
         if self.job.source == "die":
             os._exit(7)
         if self.job.source == "wait":
@@ -69,20 +80,19 @@ class ScriptedHost(tune.Trainable):  # type: ignore[misc]
         return {"outcome": outcome, "done": True, "loss": 1.0}
 
 
-def half_a_cpu(job: TrialJob) -> dict[str, float]:
-    return {"CPU": 0.5}
+POOLS = {"small": Pool(cpus=0.5), "whole": Pool(cpus=2)}
 
 
 @pytest.fixture(scope="module")
 def engine(ray_here: None) -> Iterator[TrialEngine]:
-    engine = TrialEngine(half_a_cpu, max_trials=2, host=ScriptedHost)
+    engine = TrialEngine(POOLS, most=2, host=ScriptedHost)
     yield engine
     engine.close()
 
 
 def test_a_trial_comes_back_with_its_curve_and_its_queueing_time(engine: TrialEngine) -> None:
     asked = time.time()
-    trial = engine.submit(job("one")).result(timeout=60)
+    trial = engine.submit(order("one")).result(timeout=60)
     assert trial.succeeded
     assert asked - 1 < trial.queued_at <= trial.finished_at
     assert [metric.step for metric in engine.curve("one")] == [1, 2]
@@ -90,25 +100,25 @@ def test_a_trial_comes_back_with_its_curve_and_its_queueing_time(engine: TrialEn
 
 
 def test_asking_twice_for_the_same_trial_trains_once(engine: TrialEngine) -> None:
-    first, second = engine.submit(job("twice", "wait")), engine.submit(job("twice", "wait"))
+    first, second = engine.submit(order("twice", "wait")), engine.submit(order("twice", "wait"))
     assert first is second
     assert first.result(timeout=60).trial_id == "twice"
 
 
 def test_a_dead_worker_is_a_typed_failure_and_the_engine_goes_on(engine: TrialEngine) -> None:
-    lost = engine.submit(job("doomed", "die")).result(timeout=60)
+    lost = engine.submit(order("doomed", "die")).result(timeout=60)
     assert (lost.status, lost.failure) == (TrialStatus.failed, FailureKind.worker_died)
-    assert engine.submit(job("after")).result(timeout=60).succeeded
+    assert engine.submit(order("after")).result(timeout=60).succeeded
 
 
 def test_hosts_are_reused(engine: TrialEngine) -> None:
-    trials = [engine.submit(job(f"many{i}")) for i in range(12)]
+    trials = [engine.submit(order(f"many{i}")) for i in range(12)]
     workers = {future.result(timeout=60).worker for future in trials}
     assert len(workers) <= 3
 
 
 def test_running_trials_can_be_seen(engine: TrialEngine) -> None:
-    future = engine.submit(job("seen", "wait"))
+    future = engine.submit(order("seen", "wait"))
     seen = []
     while not future.done():
         seen += [trial.trial_id for trial in engine.running()]
@@ -117,22 +127,76 @@ def test_running_trials_can_be_seen(engine: TrialEngine) -> None:
     assert not engine.running()
 
 
-def test_no_more_trials_are_handed_out_than_there_are_slots(monkeypatch: pytest.MonkeyPatch) -> None:
-    board = JobBoard()
-    monkeypatch.setitem(trial_engine._BOARDS, "here", board)
-    searcher = QueueSearcher("here", 1, SandboxSettings())
-    for name in ("first", "second"):
-        board.submit(job(name))
-    assert searcher.suggest("a") == {"job": job("first"), "sandbox": SandboxSettings()}
-    assert searcher.suggest("b") is None
-    searcher.on_trial_complete("a", error=True)
-    assert searcher.suggest("b") == {"job": job("second"), "sandbox": SandboxSettings()}
+def test_trials_of_unlike_pools_take_turns_on_one_machine(engine: TrialEngine) -> None:
+    """Two cores: a trial of `whole` has to wait until both are free, and gets them although small ones keep coming."""
+    futures = [engine.submit(order(f"small{i}", "wait")) for i in range(6)]
+    whole = engine.submit(order("whole", pool="whole"))
+    futures += [engine.submit(order(f"late{i}", "wait")) for i in range(12)]
+    assert whole.result(timeout=60).succeeded
+    assert not all(future.done() for future in futures)
+    assert all(future.result(timeout=60).succeeded for future in futures)
+
+
+def test_an_unknown_pool_is_refused(engine: TrialEngine) -> None:
+    with pytest.raises(ValueError, match="'nowhere'; there are small, whole"):
+        engine.submit(order("lost", pool="nowhere"))
+
+
+class StopAtSecondPoint(FIFOScheduler):  # type: ignore[misc]
+    """Condemns whatever reports a second point."""
+
+    def __init__(self, board: JobBoard) -> None:
+        super().__init__()
+        self.condemn = board.condemn
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        metric = result.get("metric")
+        if metric is not None and metric.step == 2:
+            self.condemn(metric.trial_id, "it would not come under 1.5")
+            return TrialScheduler.STOP
+        return TrialScheduler.CONTINUE
+
+
+def test_a_stopped_trial_is_a_row_with_its_reason_and_its_host_hears_of_it(
+    ray_here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ScriptedHost, "end_trial", _writes(tmp_path / "ended"))
+    engine = TrialEngine(POOLS, most=1, host=ScriptedHost, scheduler=StopAtSecondPoint)
+    trial = engine.submit(order("hopeless")).result(timeout=60)
+    assert (trial.status, trial.failure) == (TrialStatus.stopped, FailureKind.unpromising)
+    assert trial.detail == "it would not come under 1.5"
+    assert (trial.steps, trial.train_loss, trial.loss) == (2, 1.0, None)
+    assert 0 < trial.slot_s <= trial.finished_at - trial.queued_at
+    assert [metric.step for metric in engine.curve("hopeless")] == [1, 2]
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "ended").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert (tmp_path / "ended").read_text() == "hopeless"
+    engine.close()
+
+
+def _writes(path: Path) -> Any:
+    def end_trial(self: ScriptedHost) -> None:
+        path.write_text(self.job.trial_id)
+
+    return end_trial
+
+
+def test_a_draining_board_hands_out_nothing_more() -> None:
+    board = JobBoard({"small": Pool()}, None, lambda: {"CPU": 4})
+    board.submit(order("first"))
+    board.drain()
+    assert board.take(block=False) is None
+    assert board.waiting() == {"small": 1}
 
 
 def test_a_closed_board_refuses_jobs_and_ends_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    board = JobBoard()
+    board = JobBoard(POOLS)
     monkeypatch.setitem(trial_engine._BOARDS, "here", board)
     board.close()
     with pytest.raises(RuntimeError, match="late"):
-        board.submit(job("late"))
-    assert QueueSearcher("here", None, SandboxSettings()).suggest("a") == QueueSearcher.FINISHED
+        board.submit(order("late"))
+    assert QueueSearcher("here", {}).suggest("a") == QueueSearcher.FINISHED

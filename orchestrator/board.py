@@ -1,0 +1,245 @@
+"""The board of the trial engine: orders waiting for a slot, and what is known of those under way.
+
+It lives beside the Tuner, in the same process, and is never pickled. Threads: the Tuner's, and the actor's.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cognition.records import FailureKind, Metric, Trial, TrialStatus
+from models.scale import TEXT
+from models.trial import TrialJob
+from orchestrator.pools import Pool
+from orchestrator.sharing import Shares
+
+_LOOK_AGAIN_S = 0.5  # while nothing fits: nodes may have come
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A training that is wanted, where, and what may be known beside it."""
+
+    job: TrialJob
+    pool: str
+    number: int = 0  # the candidate's
+    horizon: int | None = None  # the highest number whose curves may count against it; None: all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningTrial:
+    """A trial that holds a slot, as the progress view shows it."""
+
+    trial_id: str
+    stage: str
+    pool: str
+    step: int  # of the text
+    loss: float | None
+    started_at: float  # seconds since the epoch
+    elapsed_s: float
+    worker: str = ""
+
+
+@dataclass(slots=True)
+class _UnderWay:
+    """What is known of an order that was handed out."""
+
+    order: Order
+    handed_at: float  # monotonic
+    started_at: float = 0.0  # seconds since the epoch; 0: no host has taken it yet
+    since: float = 0.0  # monotonic, of the same moment
+    worker: str = ""
+    curve: list[Metric] = dataclasses.field(default_factory=list)
+
+
+class JobBoard:
+    """Orders by pool, whose turn it is, and the futures of all that are not finished."""
+
+    def __init__(
+        self,
+        pools: Mapping[str, Pool],
+        most: int | None = None,
+        capacity: Callable[[], Mapping[str, float]] = dict,
+    ) -> None:
+        """`most`: trials at once over all pools; `capacity`: what the cluster has in all, by Ray's names."""
+        self._condition = threading.Condition()
+        self._shares = Shares(pools, most)
+        self._capacity = capacity
+        self._waiting: dict[str, deque[str]] = {name: deque() for name in pools}
+        self._orders: dict[str, Order] = {}
+        self._futures: dict[str, concurrent.futures.Future[Trial]] = {}
+        self._queued_at: dict[str, float] = {}
+        self._under_way: dict[str, _UnderWay] = {}
+        self._curves: dict[str, tuple[Metric, ...]] = {}
+        self._condemned: dict[str, str] = {}  # by a policy, with its reason
+        self._draining = False
+        self._closed = False
+
+    def submit(self, order: Order) -> concurrent.futures.Future[Trial]:
+        """Queue an order; asking again for a trial that is not finished gives the same future."""
+        trial_id = order.job.trial_id
+        with self._condition:
+            if self._closed:
+                raise RuntimeError(f"the trial engine is closed: {trial_id} was not queued")
+            if order.pool not in self._waiting:
+                raise ValueError(f"{trial_id} asks for pool {order.pool!r}; there are {', '.join(self._waiting)}")
+            if trial_id not in self._futures:
+                self._orders[trial_id] = order
+                self._futures[trial_id] = concurrent.futures.Future()
+                self._queued_at[trial_id] = time.time()
+                self._waiting[order.pool].append(trial_id)
+                self._condition.notify_all()
+            return self._futures[trial_id]
+
+    def take(self, *, block: bool) -> Order | None:
+        """The next order, or None. With `block` it waits for one: Tune would otherwise sleep a second between polls."""
+        with self._condition:
+            while True:
+                if self._closed:
+                    return None
+                asking = [name for name, waiting in self._waiting.items() if waiting]
+                if asking and not self._draining:
+                    self._shares.has(self._capacity())
+                    pool = self._shares.next(asking)
+                    if pool is not None:
+                        return self._hand_out(pool)
+                if not block:
+                    return None
+                self._condition.wait(_LOOK_AGAIN_S if asking else None)
+
+    def _hand_out(self, pool: str) -> Order:
+        order = self._orders[self._waiting[pool].popleft()]
+        self._shares.take(pool, order.job.stage.expected_s)
+        self._under_way[order.job.trial_id] = _UnderWay(order=order, handed_at=time.monotonic())
+        return order
+
+    def started(self, trial_id: str, worker: str) -> None:
+        """A host has taken it."""
+        with self._condition:
+            if (known := self._under_way.get(trial_id)) is not None:
+                known.started_at, known.since, known.worker = time.time(), time.monotonic(), worker
+
+    def progressed(self, metric: Metric) -> None:
+        with self._condition:
+            if (known := self._under_way.get(metric.trial_id)) is not None:
+                known.curve.append(metric)
+
+    def finish(self, trial: Trial) -> None:
+        """Resolve the trial's future; what only the board knows is filled in here."""
+        with self._condition:
+            known = self._under_way.pop(trial.trial_id, None)
+            future = self._futures.pop(trial.trial_id, None)
+            self._orders.pop(trial.trial_id, None)
+            queued_at = self._queued_at.pop(trial.trial_id, 0.0)
+            self._condemned.pop(trial.trial_id, None)
+            if known is not None:
+                took_s = time.monotonic() - known.handed_at
+                self._shares.give_back(known.order.pool, known.order.job.stage.expected_s, took_s)
+                self._curves[trial.trial_id] = tuple(known.curve)
+            self._condition.notify_all()
+        if future is not None:
+            future.set_result(dataclasses.replace(trial, queued_at=queued_at))
+
+    def lost(self, trial_id: str, detail: str) -> None:
+        """The host of this trial ended without a word."""
+        self._end(trial_id, TrialStatus.failed, FailureKind.worker_died, detail)
+
+    def stopped(self, trial_id: str, detail: str) -> None:
+        """A policy has ended it."""
+        self._end(trial_id, TrialStatus.stopped, FailureKind.unpromising, detail)
+
+    def _end(self, trial_id: str, status: TrialStatus, failure: FailureKind, detail: str) -> None:
+        """The row of a trial whose host has nothing to say: from what was seen of it."""
+        known = self._under_way[trial_id]
+        job, now = known.order.job, time.time()
+        text = [metric for metric in known.curve if metric.task == TEXT]
+        held_s = time.monotonic() - known.since if known.since else 0.0
+        began = known.started_at or now
+        self.finish(
+            Trial(
+                trial_id=trial_id,
+                candidate_id=job.candidate_id,
+                stage=job.stage.name,
+                seed=job.seed,
+                split=job.stage.split,
+                status=status,
+                failure=failure,
+                detail=detail,
+                train_loss=text[-1].loss if text else None,
+                steps=text[-1].step if text else 0,
+                tokens=text[-1].tokens if text else 0,
+                train_s=known.curve[-1].elapsed_s - known.curve[0].elapsed_s if known.curve else 0.0,
+                slot_s=held_s,
+                started_at=began,
+                first_step_at=began + known.curve[0].elapsed_s if known.curve else 0.0,
+                finished_at=began + held_s,
+                worker=known.worker,
+            )
+        )
+
+    def condemn(self, trial_id: str, reason: str) -> None:
+        """A policy has said that it shall end; its host is told by whoever hears from it next."""
+        with self._condition:
+            self._condemned[trial_id] = reason
+
+    def verdict(self, trial_id: str) -> str | None:
+        """Why a policy ends this trial; None where none does."""
+        with self._condition:
+            return self._condemned.get(trial_id)
+
+    def curve(self, trial_id: str) -> tuple[Metric, ...]:
+        """Hand over a finished trial's curve, once."""
+        with self._condition:
+            return self._curves.pop(trial_id, ())
+
+    def running(self) -> tuple[RunningTrial, ...]:
+        """What holds a slot, the oldest first."""
+        with self._condition:
+            now = time.monotonic()
+            return tuple(_shown(known, now) for known in self._under_way.values() if known.started_at)
+
+    def waiting(self) -> Mapping[str, int]:
+        """Orders without a slot, by pool."""
+        with self._condition:
+            counts: dict[str, int] = defaultdict(int)
+            for name, waiting in self._waiting.items():
+                counts[name] = len(waiting)
+            for known in self._under_way.values():
+                counts[known.order.pool] += not known.started_at
+            return dict(counts)
+
+    def drain(self) -> None:
+        """Hand out nothing more; what is under way goes on."""
+        with self._condition:
+            self._draining = True
+
+    def close(self) -> None:
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+
+def _shown(known: _UnderWay, now: float) -> RunningTrial:
+    text = [metric for metric in known.curve if metric.task == TEXT]
+    last: Any = text[-1] if text else None
+    return RunningTrial(
+        trial_id=known.order.job.trial_id,
+        stage=known.order.job.stage.name,
+        pool=known.order.pool,
+        step=last.step if last else 0,
+        loss=last.loss if last else None,
+        started_at=known.started_at,
+        elapsed_s=now - known.since,
+        worker=known.worker,
+    )
