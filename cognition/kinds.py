@@ -33,6 +33,7 @@ class FailureKind(StrEnum):
     leak = "leak"  # the sealed evaluation's prefix audit disagreed with the full sequence
     timeout = "timeout"  # past the trial's deadline
     child_died = "child_died"  # the jailed child ended without a result
+    killed = "killed"  # SIGKILL that nobody of ours sent: the kernel for want of memory, an operator, itself
     memory = "memory"  # the child's process tree grew beyond its cap
     processes = "processes"  # it started more processes than it may
     disk = "disk"  # it filled its scratch folder

@@ -60,7 +60,8 @@ _NICENESS = 10
 _SETTLE_POLL_S = 0.2
 _REBUILD_S = 120.0  # for which a lost engine is waited for
 _ASK_AGAIN_S = 0.5
-_HOST_RETRIES = 2  # a dead worker is not the candidate's fault
+_HOST_RETRIES = 2  # a dead worker is not the candidate's fault, nor is one death by another's hand
+_DONE_AGAIN = (FailureKind.worker_died, FailureKind.killed)
 
 
 class BudgetReached(UsageError):
@@ -275,7 +276,7 @@ class ExaminerActor:
         async with self._one_at_a_time:
             for _ in range(_HOST_RETRIES):
                 with contextlib.suppress(SandboxError):  # the fork server was lost, which says nothing of the candidate
-                    return await asyncio.to_thread(examine, job, self._server)
+                    return await asyncio.to_thread(examine, job, self._server, last_try=False)
             return await asyncio.to_thread(examine, job, self._server)
 
 
@@ -367,7 +368,7 @@ class EngineRunner:
         for _ in range(1 + _HOST_RETRIES):
             trained = await self._run(order)
             slot_s += trained.trial.slot_s
-            if trained.trial.failure is not FailureKind.worker_died:
+            if trained.trial.failure not in _DONE_AGAIN:
                 break
         await self.ledger.settle.remote(reservation, Cost(slot_hours=slot_s / 3600))
         return trained

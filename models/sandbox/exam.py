@@ -52,8 +52,10 @@ class ExamJob:
             raise ValueError(f"deadline_s is {self.deadline_s}; give a number of seconds above 0")
 
 
-def examine(job: ExamJob, server: ForkServer) -> Report:
+def examine(job: ExamJob, server: ForkServer, *, last_try: bool = True) -> Report:
     """Read a candidate and run the gate on it: passed, refused, crashed or timeout.
+
+    `last_try`: a child that somebody killed counts as crashed; otherwise it is a SandboxError, to be tried again.
 
     Raises SandboxError when no child could be had, which says nothing about the candidate.
     """
@@ -103,7 +105,7 @@ def examine(job: ExamJob, server: ForkServer) -> Report:
         if read is not None:
             found = replace(found, properties=(read, *found.properties))
     except TrialError as error:
-        if error.kind is FailureKind.worker_died:
+        if error.kind is FailureKind.worker_died or (error.kind is FailureKind.killed and not last_try):
             raise SandboxError(error.detail) from error
         timed_out = error.kind is FailureKind.timeout
         return report(ReportKind.timeout if timed_out else ReportKind.crashed, error.detail)

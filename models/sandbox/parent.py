@@ -60,6 +60,11 @@ class Ended:
         """The fork server went down with it, which may not be the child's doing."""
         return self.code is None and self.signal is None
 
+    @property
+    def by_outsider(self) -> bool:
+        """Somebody killed it whom the server knows nothing of: perhaps not the child's doing either."""
+        return self.signal == signal.SIGKILL and self.cause is None
+
     def describe(self) -> str:
         """One line for a failure's detail, with what the child printed last."""
         if self.cause is not None:

@@ -85,7 +85,7 @@ def evaluate(
     """Score every task's weights on its evaluation set, and audit them on prefixes.
 
     `weights` and `eval_sets` are keyed by task; `audit_positions` of 0 leaves the audit out. Raises TrialError: leak,
-    nonfinite, error, child_died or timeout.
+    nonfinite, error, child_died, killed or timeout.
     """
     for state in weights.values():
         _check_state(state, subject.size)
@@ -117,6 +117,8 @@ def talking(spawn: Spawn, task: str, body: Mapping[str, Json]) -> Iterator[Child
         except wire.PeerGoneError as error:
             ended = child.kill()
             kind = FailureKind.worker_died if ended.with_server else FailureKind.child_died
+            if ended.by_outsider:
+                kind = FailureKind.killed
             if ended.cause is not None:
                 kind = FailureKind(ended.cause)
             raise TrialError(kind, f"{task}: {ended.describe()}") from error
