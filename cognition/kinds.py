@@ -39,6 +39,7 @@ class FailureKind(StrEnum):
     slow = "slow"  # a step takes far longer than the baseline's
     no_progress = "no_progress"  # the loss does not leave where it started
     too_good = "too_good"  # a training loss that no honest model reaches
+    unpromising = "unpromising"  # a stopping policy saw that it would not reach the bar
     silent = "silent"  # no word from the child for far longer than a step takes
     worker_died = "worker_died"  # the Ray worker that hosted the trial ended
     cancelled = "cancelled"
