@@ -10,7 +10,7 @@ import numpy as np
 
 from cognition.records import Candidate, FailureKind, Insight, Report, Synthesis, Trial, Verdict
 
-_NOT_THE_CANDIDATES = (FailureKind.worker_died, FailureKind.cancelled, FailureKind.unpromising)
+_NOT_THE_CANDIDATES = (FailureKind.worker_died, FailureKind.cancelled, FailureKind.unpromising)  # nothing to mend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

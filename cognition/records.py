@@ -303,6 +303,26 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EarlyStop:
+    """A stopping policy on a trial under way: it would not reach the bar. Controls are let run on all the same."""
+
+    TABLE: ClassVar[str] = "early_stops"
+    KEY: ClassVar[tuple[str, ...]] = ("trial_id",)
+
+    trial_id: str
+    candidate_id: str
+    stage: str
+    policy: str
+    step: int  # where it was decided
+    loss: float  # training loss at that step: telemetry
+    bar: float  # sealed loss of the last peer that was then among the best
+    chance: float | None = None  # that its sealed loss would have reached the bar; None: the policy gives no chance
+    spared: bool = False  # a control: not stopped, so that its end shows whether the policy was right
+    detail: str = ""
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """The recovery log: an intent before anything that costs, and what happened to the campaign itself."""
 
@@ -316,12 +336,12 @@ class Event:
     created_at: float = 0.0
 
 
-Measured = Candidate | Report | Metric | Trial | Verdict | Insight | Claim
+Measured = Candidate | Report | Metric | Trial | Verdict | Insight | Claim | EarlyStop
 Known = Paper | Entry | Retrieval | Origin | Vector
 Record = Measured | Known | Synthesis | Calibration | LlmCall | Reward | Event
 
 RECORDS: tuple[type[Record], ...] = (
-    *(Candidate, Report, Metric, Trial, Verdict, Insight, Claim),
+    *(Candidate, Report, Metric, Trial, Verdict, Insight, Claim, EarlyStop),
     *(Paper, Entry, Retrieval, Origin, Vector),
     *(Synthesis, Calibration, LlmCall, Reward, Event),
 )

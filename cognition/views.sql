@@ -273,3 +273,34 @@ FROM papers
 LEFT JOIN came ON came.paper_id = papers.paper_id
 LEFT JOIN found ON found.paper_id = papers.paper_id
 ORDER BY came.best_fitness DESC NULLS LAST, num_questions DESC, papers.paper_id;
+
+-- What early stopping saved, and how often its controls, which were let run on, show it to be wrong.
+CREATE OR REPLACE VIEW stopping AS
+WITH lengths AS (
+    SELECT stage, max(steps) AS steps, count(*) AS num_trials
+    FROM trials
+    WHERE status = 'finished' OR failure = 'unpromising'
+    GROUP BY stage
+),
+decided AS (
+    SELECT early_stops.stage, policy, spared,
+           spared AND trials.status = 'finished' AS finished,
+           coalesce(spared AND trials.status = 'finished' AND trials.loss <= early_stops.bar, false) AS good,
+           if(trials.failure = 'unpromising', lengths.steps - trials.steps, 0) AS steps_saved,
+           lengths.steps * lengths.num_trials AS steps_in_all
+    FROM early_stops
+    LEFT JOIN trials USING (trial_id)
+    LEFT JOIN lengths ON lengths.stage = early_stops.stage
+)
+SELECT
+    stage, policy,
+    count(*) FILTER (NOT spared) AS num_stopped,
+    count(*) FILTER (spared) AS num_spared,
+    count(*) FILTER (finished) AS num_spared_finished,
+    count(*) FILTER (good) AS num_spared_good,
+    count(*) FILTER (good) / nullif(count(*) FILTER (finished), 0) AS false_kill_rate,
+    coalesce(sum(steps_saved), 0)::BIGINT AS steps_saved,
+    sum(steps_saved) / any_value(steps_in_all) AS share_saved
+FROM decided
+GROUP BY stage, policy
+ORDER BY stage, policy;

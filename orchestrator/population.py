@@ -14,6 +14,7 @@ from cognition.records import (
     CallOutcome,
     Candidate,
     Claim,
+    EarlyStop,
     Entry,
     Event,
     Insight,
@@ -117,7 +118,7 @@ class Population:
                 self.calibrations.append(record)
             case Synthesis():
                 self.syntheses[record.round] = record
-            case Metric() | Vector():
+            case Metric() | Vector() | EarlyStop():
                 pass  # they stay in the store
 
     def candidate(self, candidate_id: str) -> Candidate | None:

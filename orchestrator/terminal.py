@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 KILLED = (
     *(FailureKind.nonfinite, FailureKind.diverged, FailureKind.timeout, FailureKind.leak, FailureKind.memory),
     *(FailureKind.processes, FailureKind.disk, FailureKind.slow, FailureKind.no_progress, FailureKind.too_good),
-    FailureKind.silent,
+    *(FailureKind.silent, FailureKind.unpromising),
 )
 _PLAIN_EVERY_S = 20.0
 _PLAIN_WIDTH = 140

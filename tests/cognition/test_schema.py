@@ -39,6 +39,8 @@ FROZEN = {
     "claims": "candidate_id VARCHAR, baseline_id VARCHAR, stage VARCHAR, split VARCHAR, num_seeds BIGINT, "
     "mean_loss DOUBLE, std_loss DOUBLE?, baseline_mean_loss DOUBLE, baseline_std_loss DOUBLE?, difference DOUBLE, "
     "low DOUBLE?, high DOUBLE?, exploration_loss DOUBLE?, created_at DOUBLE",
+    "early_stops": "trial_id VARCHAR, candidate_id VARCHAR, stage VARCHAR, policy VARCHAR, step BIGINT, loss DOUBLE, "
+    "bar DOUBLE, chance DOUBLE?, spared BOOLEAN, detail VARCHAR, created_at DOUBLE",
     "papers": "paper_id VARCHAR, title VARCHAR, identifier VARCHAR, year BIGINT, topic VARCHAR, extends VARCHAR[], "
     "contradicts VARCHAR[], supersedes VARCHAR[], library VARCHAR",
     "entries": "entry_id VARCHAR, paper_id VARCHAR, slots VARCHAR[], trigger VARCHAR, wordings VARCHAR[], "
