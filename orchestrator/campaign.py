@@ -20,21 +20,23 @@ from models.data import load_corpus, require_enough
 from models.sandbox.layer import Layer
 from orchestrator.arms import arm_named
 from orchestrator.books import Books
+from orchestrator.climbing import Climbing
 from orchestrator.cluster import Cluster, check_address, connect, disconnect
 from orchestrator.cognition_base import CognitionBase
 from orchestrator.cognition_settings import known_at_first
-from orchestrator.config import EXPLORE, VERIFY, Settings, compose, plain, settings_from
+from orchestrator.config import Settings, compose, settings_from
 from orchestrator.embedding import RemoteSource
 from orchestrator.errors import UsageError
 from orchestrator.facts import facts_of, in_words
 from orchestrator.flow import Flow
 from orchestrator.language import recording_of
 from orchestrator.population import Population
-from orchestrator.promotion import verified
+from orchestrator.prediction import latest
 from orchestrator.result import Result, View
 from orchestrator.rows import Rows, event
 from orchestrator.run_folder import HEARTBEAT_S, RunFolder, fresh_path
 from orchestrator.stopping import on_signals, users_error
+from orchestrator.values import plain
 
 FINISHED = "campaign_finished"
 STOPPED = "campaign_stopped"
@@ -208,8 +210,8 @@ class Campaign:
         ends = [int(event.detail) for event in self.population.events if event.kind == FINISHED]
         num = len(self.settings.campaign.founders) + self.settings.budget.candidates
         nothing_left = self._closed().issuperset(range(num))
-        done = verified(self.population, self.settings.scale.stage(VERIFY), self.settings.campaign.verify_best)
-        return bool(ends) and max(ends) >= self.settings.budget.candidates and nothing_left and done
+        enough = bool(ends) and max(ends) >= self.settings.budget.candidates
+        return enough and nothing_left and Climbing(self.settings, self.population).concluded()
 
     def _num_desks(self, look_ahead: int) -> int:
         """A grammar proposes in milliseconds, at one desk and in order; who thinks for minutes has one of its own."""
@@ -217,7 +219,7 @@ class Campaign:
         return look_ahead if slow else 1
 
     def _closed(self) -> set[int]:
-        return self.population.closed(EXPLORE, self.settings.may_repair)
+        return self.population.closed(self.settings.ladder.first.name, self.settings.may_repair)
 
     def _tell(self, record: Record) -> None:
         for view in self.views:
@@ -228,6 +230,8 @@ class Campaign:
             folder=self.folder.path,
             members=tuple(self.population.judged()),
             claims=tuple(self.population.claims),
+            correlations=tuple(latest(self.population.correlations)),
+            stages=tuple(stage.name for stage in self.settings.scale.stages),
             set_aside=self.rows.set_aside,
             spend=self.population.spent(),
             elapsed_s=time.time() - self.started_at,

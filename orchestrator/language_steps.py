@@ -15,7 +15,7 @@ from cognition.records import Calibration, Candidate, Report, Synthesis, Trial, 
 from models.slots import slot_named
 from orchestrator.books import Books
 from orchestrator.briefing import reference_of
-from orchestrator.config import EXPLORE, Settings
+from orchestrator.config import Settings
 from orchestrator.crew import Crew, answer
 from orchestrator.errors import UsageError
 from orchestrator.founders import founder, founder_names
@@ -180,7 +180,7 @@ class LanguageSteps:
 
     def _reference(self) -> Member | None:
         try:
-            return reference_of(self.population, self._settings.scale.stage(EXPLORE))
+            return reference_of(self.population, self._settings.ladder.first)
         except UsageError:
             return None
 

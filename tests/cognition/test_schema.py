@@ -39,6 +39,8 @@ FROZEN = {
     "claims": "candidate_id VARCHAR, baseline_id VARCHAR, stage VARCHAR, split VARCHAR, num_seeds BIGINT, "
     "mean_loss DOUBLE, std_loss DOUBLE?, baseline_mean_loss DOUBLE, baseline_std_loss DOUBLE?, difference DOUBLE, "
     "low DOUBLE?, high DOUBLE?, exploration_loss DOUBLE?, created_at DOUBLE",
+    "rank_correlations": "scale VARCHAR, lower VARCHAR, upper VARCHAR, num_pairs BIGINT, rho DOUBLE, low DOUBLE?, "
+    "high DOUBLE?, created_at DOUBLE",
     "papers": "paper_id VARCHAR, title VARCHAR, identifier VARCHAR, year BIGINT, topic VARCHAR, extends VARCHAR[], "
     "contradicts VARCHAR[], supersedes VARCHAR[], library VARCHAR",
     "entries": "entry_id VARCHAR, paper_id VARCHAR, slots VARCHAR[], trigger VARCHAR, wordings VARCHAR[], "
