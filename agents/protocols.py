@@ -8,7 +8,7 @@ from typing import Protocol
 
 from agents.brief import Brief, Evidence
 from agents.ledger import Cost, Refusal, Reservation, Spend
-from cognition.records import Candidate, Metric, Pace, Trial
+from cognition.records import Candidate, EarlyStop, Metric, Pace, Trial
 
 
 class NoProposal(Exception):
@@ -21,6 +21,7 @@ class Trained:
 
     trial: Trial
     curve: tuple[Metric, ...] = ()
+    early_stop: EarlyStop | None = None  # what a stopping policy said to it; controls were let run on all the same
 
 
 class Runner(Protocol):

@@ -323,6 +323,26 @@ class EarlyStop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RankCorrelation:
+    """How well one stage ranks candidates as the next one does: Spearman's rho over all that were trained at both.
+
+    Only the best of the lower stage climb, so rho is lower here than it would be over all candidates.
+    """
+
+    TABLE: ClassVar[str] = "rank_correlations"
+    KEY: ClassVar[tuple[str, ...]] = ("lower", "upper", "num_pairs")
+
+    scale: str
+    lower: str  # stages
+    upper: str
+    num_pairs: int  # baselines included
+    rho: float  # between mean sealed losses
+    low: float | None = None  # 95% interval; None with fewer than four pairs
+    high: float | None = None
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """The recovery log: an intent before anything that costs, and what happened to the campaign itself."""
 
@@ -330,18 +350,18 @@ class Event:
     KEY: ClassVar[tuple[str, ...]] = ("event_id",)
 
     event_id: str
-    kind: str  # "intent", "campaign_started", "campaign_resumed", "campaign_stopped", "campaign_finished", "warning"
-    subject: str = ""  # what it is about: "propose/7", a trial id, ...
-    detail: str = ""
+    kind: str  # "intent", "climbed", "campaign_started", "campaign_finished", ...: docs/lineage.md
+    subject: str = ""  # what it is about: "propose/7", a trial id, the candidate that climbed, ...
+    detail: str = ""  # of "climbed": the stage
     created_at: float = 0.0
 
 
-Measured = Candidate | Report | Metric | Trial | Verdict | Insight | Claim | EarlyStop
+Measured = Candidate | Report | Metric | Trial | Verdict | Insight | Claim | EarlyStop | RankCorrelation
 Known = Paper | Entry | Retrieval | Origin | Vector
 Record = Measured | Known | Synthesis | Calibration | LlmCall | Reward | Event
 
 RECORDS: tuple[type[Record], ...] = (
-    *(Candidate, Report, Metric, Trial, Verdict, Insight, Claim, EarlyStop),
+    *(Candidate, Report, Metric, Trial, Verdict, Insight, Claim, EarlyStop, RankCorrelation),
     *(Paper, Entry, Retrieval, Origin, Vector),
     *(Synthesis, Calibration, LlmCall, Reward, Event),
 )

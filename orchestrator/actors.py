@@ -54,6 +54,7 @@ from models.trial import ExamJob, TrialJob
 from orchestrator.arms import ARMS
 from orchestrator.board import Order, RunningTrial
 from orchestrator.config import Settings
+from orchestrator.early_stopping.past import Past
 from orchestrator.errors import UsageError
 
 _NICENESS = 10
@@ -313,14 +314,21 @@ class TrialEngineActor:
     When its process ends, the crew builds another one under the same name, and whoever waits asks that one.
     """
 
-    def __init__(self, settings: Settings, most: int) -> None:
+    def __init__(self, settings: Settings, past: Past) -> None:
+        """`past`: what stopping policies compare with from the beginning."""
         from orchestrator.trial_engine import TrialEngine
 
-        self._engine = TrialEngine(settings.pools, most, sandbox=settings.sandbox)
+        self._engine = TrialEngine(
+            settings.pools,
+            settings.cluster.slots,
+            sandbox=settings.sandbox,
+            stopping={name: stage.stopping for name, stage in settings.stages.items()},
+            num_founders=len(settings.campaign.founders),
+            past=past,
+        )
 
     async def run(self, order: Order) -> Trained:
-        trial = await asyncio.wrap_future(self._engine.submit(order))
-        return Trained(trial=trial, curve=self._engine.curve(trial.trial_id))
+        return await asyncio.wrap_future(self._engine.submit(order))
 
     async def running(self) -> tuple[RunningTrial, ...]:
         return self._engine.running()

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cognition.records import FailureKind, Metric, Trial, TrialStatus
+from agents.protocols import Trained
+from cognition.records import EarlyStop, FailureKind, Metric, Trial, TrialStatus
 from models.scale import TEXT
 from models.trial import TrialJob
 from orchestrator.pools import Pool
@@ -74,15 +75,14 @@ class JobBoard:
         self._capacity = capacity
         self._waiting: dict[str, deque[str]] = {name: deque() for name in pools}
         self._orders: dict[str, Order] = {}
-        self._futures: dict[str, concurrent.futures.Future[Trial]] = {}
+        self._futures: dict[str, concurrent.futures.Future[Trained]] = {}
         self._queued_at: dict[str, float] = {}
         self._under_way: dict[str, _UnderWay] = {}
-        self._curves: dict[str, tuple[Metric, ...]] = {}
-        self._condemned: dict[str, str] = {}  # by a policy, with its reason
+        self._decided: dict[str, EarlyStop] = {}  # by a stopping policy
         self._draining = False
         self._closed = False
 
-    def submit(self, order: Order) -> concurrent.futures.Future[Trial]:
+    def submit(self, order: Order) -> concurrent.futures.Future[Trained]:
         """Queue an order; asking again for a trial that is not finished gives the same future."""
         trial_id = order.job.trial_id
         with self._condition:
@@ -138,14 +138,15 @@ class JobBoard:
             future = self._futures.pop(trial.trial_id, None)
             self._orders.pop(trial.trial_id, None)
             queued_at = self._queued_at.pop(trial.trial_id, 0.0)
-            self._condemned.pop(trial.trial_id, None)
+            early_stop = self._decided.get(trial.trial_id)  # kept: a lost trial may be asked for again
             if known is not None:
                 took_s = time.monotonic() - known.handed_at
                 self._shares.give_back(known.order.pool, known.order.job.stage.expected_s, took_s)
-                self._curves[trial.trial_id] = tuple(known.curve)
             self._condition.notify_all()
         if future is not None:
-            future.set_result(dataclasses.replace(trial, queued_at=queued_at))
+            trial = dataclasses.replace(trial, queued_at=queued_at)
+            curve = tuple(known.curve) if known is not None else ()
+            future.set_result(Trained(trial=trial, curve=curve, early_stop=early_stop))
 
     def lost(self, trial_id: str, detail: str) -> None:
         """The host of this trial ended without a word."""
@@ -184,20 +185,16 @@ class JobBoard:
             )
         )
 
-    def condemn(self, trial_id: str, reason: str) -> None:
-        """A policy has said that it shall end; its host is told by whoever hears from it next."""
+    def decided(self, early_stop: EarlyStop) -> None:
+        """What a stopping policy says to a trial under way, or said in an earlier start."""
         with self._condition:
-            self._condemned[trial_id] = reason
+            self._decided[early_stop.trial_id] = early_stop
 
-    def verdict(self, trial_id: str) -> str | None:
-        """Why a policy ends this trial; None where none does."""
+    def hopeless(self, trial_id: str) -> str | None:
+        """Why a policy ends this trial; None where none does, or it is a control that is let run on."""
         with self._condition:
-            return self._condemned.get(trial_id)
-
-    def curve(self, trial_id: str) -> tuple[Metric, ...]:
-        """Hand over a finished trial's curve, once."""
-        with self._condition:
-            return self._curves.pop(trial_id, ())
+            decided = self._decided.get(trial_id)
+            return decided.detail if decided is not None and not decided.spared else None
 
     def running(self) -> tuple[RunningTrial, ...]:
         """What holds a slot, the oldest first."""

@@ -20,10 +20,12 @@ from models.data import load_corpus, require_enough
 from models.sandbox.layer import Layer
 from orchestrator.arms import arm_named
 from orchestrator.books import Books
+from orchestrator.climbing import Climbing
 from orchestrator.cluster import Cluster, check_address, connect, disconnect
 from orchestrator.cognition_base import CognitionBase
 from orchestrator.cognition_settings import known_at_first
-from orchestrator.config import EXPLORE, VERIFY, Settings, compose, plain, settings_from
+from orchestrator.config import Settings, compose, settings_from
+from orchestrator.early_stopping.settings import NONE
 from orchestrator.embedding import RemoteSource
 from orchestrator.errors import UsageError
 from orchestrator.facts import facts_of, in_words
@@ -31,11 +33,12 @@ from orchestrator.flow import FIXED_LOOK_AHEAD, Flow
 from orchestrator.language import recording_of
 from orchestrator.look_ahead import LookAhead
 from orchestrator.population import Population
-from orchestrator.promotion import verified
+from orchestrator.prediction import latest
 from orchestrator.result import Result, View
 from orchestrator.rows import Rows, event
 from orchestrator.run_folder import HEARTBEAT_S, RunFolder, fresh_path
 from orchestrator.stopping import on_signals, users_error
+from orchestrator.values import plain
 
 FINISHED = "campaign_finished"
 STOPPED = "campaign_stopped"
@@ -124,7 +127,11 @@ class Campaign:
                 rewards=tuple(self.population.rewards),
                 paid=tuple(self.rows.answered_calls(self._closed())) if self.settings.llm.every_model else (),
             )
-            self._crew = Crew(self.settings, self.cluster, state, self._recording, self.folder.path, self.proposers)
+            stopped = [name for name, stage in self.settings.stages.items() if stage.stopping.policy != NONE]
+            self._crew = Crew(
+                *(self.settings, self.cluster, state, self._recording, self.folder.path, self.proposers),
+                past=lambda: self.rows.past(stopped),
+            )
             self._books = Books(self._crew.ledger, self.rows, kept=bool(self.settings.llm.every_model))
             try:
                 return await self._drive()
@@ -214,8 +221,8 @@ class Campaign:
         ends = [int(event.detail) for event in self.population.events if event.kind == FINISHED]
         num = len(self.settings.campaign.founders) + self.settings.budget.candidates
         nothing_left = self._closed().issuperset(range(num))
-        done = verified(self.population, self.settings.scale.stage(VERIFY), self.settings.campaign.verify_best)
-        return bool(ends) and max(ends) >= self.settings.budget.candidates and nothing_left and done
+        enough = bool(ends) and max(ends) >= self.settings.budget.candidates
+        return enough and nothing_left and Climbing(self.settings, self.population).concluded()
 
     def _look_ahead(self, num_slots: int) -> int | LookAhead:
         flow = self.settings.flow
@@ -230,7 +237,7 @@ class Campaign:
         return (self.settings.flow.look_ahead or self.settings.flow.most_in_flight) if slow else 1
 
     def _closed(self) -> set[int]:
-        return self.population.closed(EXPLORE, self.settings.may_repair)
+        return self.population.closed(self.settings.ladder.first.name, self.settings.may_repair)
 
     def _tell(self, record: Record) -> None:
         for view in self.views:
@@ -241,6 +248,8 @@ class Campaign:
             folder=self.folder.path,
             members=tuple(self.population.judged()),
             claims=tuple(self.population.claims),
+            correlations=tuple(latest(self.population.correlations)),
+            stages=tuple(stage.name for stage in self.settings.scale.stages),
             set_aside=self.rows.set_aside,
             spend=self.population.spent(),
             elapsed_s=time.time() - self.started_at,

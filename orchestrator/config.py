@@ -5,17 +5,16 @@ Each group's dataclass stands beside its owner and checks itself; this module on
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import math
 import os
 import re
-import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+
+import yaml
 
 from agents.brief import Evidence
 from agents.fitness import FitnessSettings
@@ -37,14 +36,13 @@ from orchestrator.founders import founder_names
 from orchestrator.language import recorded, require_keys
 from orchestrator.pools import Pool, check_pools
 from orchestrator.selection import SelectionSettings
-from orchestrator.stages import StageSettings
+from orchestrator.stages import Ladder, StageSettings, stages_of
+from orchestrator.values import convert, suggest
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
-Record = TypeVar("Record")
-
-EXPLORE, VERIFY = "explore", "verify"  # the stages that a scale has to have
 TRACKING_MODES = ("auto", "online", "offline", "none")
+_NO_SCALE = "scale is {}: choose one with scale=auto|cpu|tiny"
 
 
 def _positive(name: str, value: float | None) -> None:
@@ -75,7 +73,6 @@ class CampaignSettings:
     slot: str = "token_mixer"
     founders: tuple[str, ...] = ("baselines",)  # the reference baseline first, folders opened up
     noise_seeds: int = 1
-    verify_best: int = 3
     anchors: Mapping[str, float] = field(default_factory=dict)  # published names -> scores that hold the judge's scale
 
     def __post_init__(self) -> None:
@@ -85,8 +82,6 @@ class CampaignSettings:
             raise ValueError(
                 f"campaign.noise_seeds is {self.noise_seeds}: at least 1 is needed, or no effect has an error bar"
             )
-        if self.verify_best < 0:
-            raise ValueError(f"campaign.verify_best is {self.verify_best}: use 0 (no verification) or more")
         for name, score in self.anchors.items():
             if name not in SLOTS[self.slot].published:
                 published = ", ".join(SLOTS[self.slot].published)
@@ -184,6 +179,7 @@ class Settings:
     fitness: FitnessSettings
     grammar: GrammarSettings
     scale: Scale
+    stages: Mapping[str, StageSettings]  # by the names of the scale's stages, in its order
     data: DataSpec
     arms: ArmSettings
     llm: LlmSettings
@@ -192,7 +188,6 @@ class Settings:
     selection: SelectionSettings
     cluster: ClusterSettings
     pools: Mapping[str, Pool]
-    stages: Mapping[str, StageSettings]
     tracking: TrackingSettings
     sandbox: SandboxSettings
     anomalies: AnomalyLimits
@@ -202,6 +197,7 @@ class Settings:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}: use 0 or more")
+        Ladder(scale=self.scale, settings=self.stages)  # checks that they fit
         try:
             founder_names(SLOTS[self.campaign.slot], self.llm.calibration)
         except ValueError as error:
@@ -225,6 +221,17 @@ class Settings:
         if evidence.report.kind is ReportKind.no_proposal:
             return False  # models were asked again, and others instead, before it came to that
         return evidence.failed and left and evidence.report.number >= len(self.campaign.founders)
+
+    @property
+    def ladder(self) -> Ladder:
+        return Ladder(scale=self.scale, settings=self.stages)
+
+    @property
+    def contestants(self) -> Sequence[int]:
+        """The numbers that may climb: all but the baselines, which are what they have to beat."""
+        founders = self.campaign.founders
+        own = [n for n, name in enumerate(founders) if name not in SLOTS[self.campaign.slot].baselines]
+        return (*own, *range(len(founders), len(founders) + self.budget.candidates))
 
     @property
     def run_folder(self) -> Path:
@@ -255,6 +262,8 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     except MissingMandatoryValue as error:
         raise UsageError(f"{error.full_key} has no value: set {error.full_key}=...") from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:
+        if "interpolation '${scale}'" in str(error):  # stages are looked up by it, before anything else misses it
+            raise UsageError(_NO_SCALE.format(None)) from error
         raise UsageError(_one_line(str(error))) from error
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
@@ -276,19 +285,22 @@ def settings_from(
     try:
         scale = values.pop("scale", None)
         if not isinstance(scale, Mapping):
-            raise ValueError(f"scale is {scale!r}: choose one with scale=auto|cpu|tiny")
+            raise ValueError(_NO_SCALE.format(repr(scale)))
         resolved = load_scale("cpu") if scale.get("name") == "auto" else scale_from_mapping(scale)
-        parts: dict[str, Any] = {"scale": resolved}
+        parts: dict[str, Any] = {
+            "scale": resolved,
+            "stages": stages_of(resolved, values.pop("stages", None), _shipped("stages")),
+        }
         for name, kind in (("seed", int), ("deterministic", bool)):
             if name in values:
-                parts[name] = _convert(kind, values.pop(name), name)
+                parts[name] = convert(kind, values.pop(name), name)
         hints = typing.get_type_hints(Settings)
         if isinstance(values.get("llm"), Mapping):
             values["llm"] = with_provider(values["llm"], CONF, os.environ if environment is None else environment)
         for name in list(values):
             if name not in hints:
-                raise ValueError(f"unknown key {name!r}{_suggest(name, hints)}")
-            parts[name] = _convert(hints[name], values.pop(name), name)
+                raise ValueError(f"unknown key {name!r}{suggest(name, hints)}")
+            parts[name] = convert(hints[name], values.pop(name), name)
         missing = [name for name in hints if name not in parts and name not in ("seed", "deterministic")]
         if missing:
             raise ValueError(f"the configuration lacks {', '.join(missing)}: take away the override that deletes it")
@@ -302,56 +314,9 @@ def settings_from(
         raise UsageError(_one_line(str(error))) from error
 
 
-def read_record(kind: type[Record], values: Any, where: str) -> Record:
-    """One dataclass from a mapping; unknown keys and wrong types are named with their place."""
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{where} is {values!r}: a group of keys is needed")
-    hints = typing.get_type_hints(kind)
-    for key in values:
-        if key not in hints:
-            raise ValueError(f"unknown key {where}.{key}{_suggest(str(key), hints)}")
-    converted = {key: _convert(hints[key], value, f"{where}.{key}") for key, value in values.items()}
-    missing = [
-        item.name
-        for item in dataclasses.fields(kind)  # type: ignore[arg-type]  # kind is a dataclass
-        if item.name not in converted
-        and item.default is dataclasses.MISSING
-        and item.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise ValueError(f"{where} lacks {', '.join(missing)}: set {where}.{missing[0]}=...")
-    return kind(**converted)
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        return _convert(next(a for a in arguments if a is not type(None)), value, where)
-    if origin is tuple:
-        if isinstance(value, str) or not isinstance(value, Sequence):
-            raise ValueError(f"{where} is {value!r}: a list is needed, as [a,b]")
-        return tuple(_convert(arguments[0], item, where) for item in value)
-    if origin is not None and issubclass(origin, Mapping):
-        if not isinstance(value, Mapping):
-            raise ValueError(f"{where} is {value!r}: a group of keys is needed")
-        return {str(key): _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return read_record(hint, value, where)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise ValueError(f"{where} is {value!r}: {_NAMES.get(hint, hint)} is needed")
-    return value
-
-
-_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-
-
-def _suggest(name: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f": did you mean {close[0]!r}?" if close else f" (known: {', '.join(known)})"
+def _shipped(group: str) -> Any:
+    """What conf/config.yaml itself says of a group, before any override."""
+    return yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))[group]
 
 
 def _one_line(message: str) -> str:
@@ -359,14 +324,3 @@ def _one_line(message: str) -> str:
     noise = ("full_key:", "object_type=", "See https", "To append to your config")
     kept = [line for line in lines if line and not line.startswith(noise)]
     return " ".join(kept).replace("In 'config': ", "")
-
-
-def plain(settings: Any) -> Any:
-    """Settings as plain values (dicts, lists, scalars), for config.yaml and for comparing."""
-    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
-        return {item.name: plain(getattr(settings, item.name)) for item in dataclasses.fields(settings)}
-    if isinstance(settings, Mapping):
-        return {str(key): plain(value) for key, value in settings.items()}
-    if isinstance(settings, tuple | list):
-        return [plain(value) for value in settings]
-    return settings

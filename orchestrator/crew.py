@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from cognition.records import LlmCall
 from orchestrator import actors, placement
 from orchestrator.cluster import Cluster
 from orchestrator.config import Settings
+from orchestrator.early_stopping.past import Past
 from orchestrator.errors import UsageError
 from orchestrator.gates import Examiners
 from orchestrator.pools import GATE
@@ -47,15 +48,16 @@ class Crew:
         recording: Sequence[LlmCall],
         folder: Path,
         proposers: Mapping[str, Proposer],
+        past: Callable[[], Past],
     ) -> None:
-        """`state`: what the purse has to remember; `recording`: the replies of a transcript."""
+        """`state`: what the purse has to remember; `recording`: the replies of a transcript; `past`: for each engine."""
         self._settings, self._folder, self._proposers = settings, folder, dict(proposers)
         self._started: list[Any] = []
         self._prefix = f"{settings.campaign.name}-{uuid.uuid4().hex[:8]}"
         self._recording = tuple(recording)
         budget = settings.budget
         limits = Limits(usd=budget.usd, slot_hours=budget.slot_hours, tokens=budget.tokens)
-        self._most = cluster.num_slots
+        self._past = past
         self._others = placement.groups_of_this_job()  # of whoever uses this Ray beside the campaign
         self._rebuilt = 0
         self.engine = self._engine()
@@ -114,7 +116,7 @@ class Crew:
         self._rebuilt = 0
 
     def _engine(self) -> Any:
-        return self._host("engine", actors.TrialEngineActor, self._settings, self._most, restarts=0, retries=0)
+        return self._host("engine", actors.TrialEngineActor, self._settings, self._past(), restarts=0, retries=0)
 
     def _rebuild(self) -> None:
         """Another engine in place of one that ended; its trials are asked for again by those who wait for them.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agents.llm.prices import prices_of
 from orchestrator.arms import arm_named
-from orchestrator.config import EXPLORE, Settings
+from orchestrator.config import Settings
 from orchestrator.population import Population
 
 _ENOUGH = 8  # exploration trials after which what models cost is measured
@@ -15,34 +16,39 @@ _START_S = 12.0  # Ray, actors and fork servers, measured on two cores
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """Trials by stage, and the time and money that is left to spend."""
+    """Trials in all by stage, and the time and money that is left to spend."""
 
-    explore_trials: int
-    verify_trials: int
+    trials: Mapping[str, int]  # by stage, from the first to the highest
     seconds: float
     usd: float
 
 
 def estimate(settings: Settings, num_slots: int, population: Population | None = None) -> Estimate:
     """Trials that are left, times what a trial takes: as measured in this campaign, else as conf/scale states it."""
-    explore, verify = settings.scale.stage("explore"), settings.scale.stage("verify")
-    founders = len(settings.campaign.founders)
-    given_up = population.num_refused() if population else 0
-    num_explore = (settings.budget.candidates - given_up) * len(explore.seeds) + founders * (
-        len(explore.seeds) + settings.campaign.noise_seeds
-    )
-    best = min(settings.campaign.verify_best, settings.budget.candidates)
-    num_verify = (best + 1) * len(verify.seeds) if best else 0
-    seconds = 0.0
-    for stage, num in ((explore, num_explore), (verify, num_verify)):
-        trials = population.trials(stage.name) if population else ()
-        measured = [trial.slot_s for trial in trials if trial.succeeded]
+    trials, seconds = _trials(settings, population), 0.0
+    for stage in settings.scale.stages:
+        done = population.trials(stage.name) if population else ()
+        measured = [trial.slot_s for trial in done if trial.succeeded]
         each = sum(measured) / len(measured) if measured else stage.expected_s
-        seconds += max(0, num - len(trials)) * each / num_slots
+        seconds += max(0, trials[stage.name] - len(done)) * each / num_slots
     if population is None or not population.trials():
         seconds += _START_S
-    usd = _usd(settings, num_explore, population)
-    return Estimate(explore_trials=num_explore, verify_trials=num_verify, seconds=seconds, usd=usd)
+    usd = _usd(settings, trials[settings.ladder.first.name], population)
+    return Estimate(trials=trials, seconds=seconds, usd=usd)
+
+
+def _trials(settings: Settings, population: Population | None) -> Mapping[str, int]:
+    """Where more have climbed early than there are places, they are counted; those still to come are not."""
+    first, founders = settings.ladder.first, len(settings.campaign.founders)
+    given_up = population.num_refused() if population else 0
+    explored = (settings.budget.candidates - given_up) * len(first.seeds)
+    trials = {first.name: explored + founders * (len(first.seeds) + settings.campaign.noise_seeds)}
+    num = len(settings.contestants)
+    for _, upper in settings.ladder.climbs:
+        num = settings.ladder.rule(upper).places(num)
+        climbed = len(population.at(upper.name)) if population else 0
+        trials[upper.name] = max(num + 1 if num else 0, climbed) * len(upper.seeds)  # with the baseline to beat
+    return trials
 
 
 # Input and output tokens of one answered call, and calls for each exploration: as seen with contracts of 2,000 tokens.
@@ -56,7 +62,7 @@ def _usd(settings: Settings, num_explore: int, population: Population | None) ->
     llm, prices = settings.llm, prices_of(settings.llm)
     if not llm.models:
         return 0.0
-    done = len(population.trials(EXPLORE)) if population else 0
+    done = len(population.trials(settings.ladder.first.name)) if population else 0
     left = max(0, num_explore - done)
     if population is not None and done >= _ENOUGH:
         return left * sum(call.usd for call in population.calls) / done

@@ -11,6 +11,7 @@ from cognition.reader import Reader
 from cognition.records import LlmCall
 from orchestrator.errors import UsageError
 from orchestrator.run_folder import RunFolder
+from orchestrator.values import read_record
 
 RECORDED = "recorded"  # the one model of a campaign that plays a transcript
 
@@ -34,8 +35,6 @@ def recorded(settings: LlmSettings) -> LlmSettings:
     """
     if settings.transcript is None:
         return settings
-    from orchestrator.config import read_record
-
     values = RunFolder.existing(settings.transcript).settings().get("llm")
     if not isinstance(values, dict):
         raise ValueError(f"llm.transcript: {settings.transcript} was made without language models, nothing is recorded")

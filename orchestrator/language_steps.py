@@ -16,7 +16,7 @@ from models.slots import slot_named
 from orchestrator.answers import answer
 from orchestrator.books import Books
 from orchestrator.briefing import reference_of
-from orchestrator.config import EXPLORE, Settings
+from orchestrator.config import Settings
 from orchestrator.crew import Crew
 from orchestrator.errors import UsageError
 from orchestrator.founders import founder, founder_names
@@ -181,7 +181,7 @@ class LanguageSteps:
 
     def _reference(self) -> Member | None:
         try:
-            return reference_of(self.population, self._settings.scale.stage(EXPLORE))
+            return reference_of(self.population, self._settings.ladder.first)
         except UsageError:
             return None
 

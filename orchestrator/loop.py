@@ -1,4 +1,4 @@
-"""The research loop: one coroutine per candidate, from proposal to insight, then the best climb.
+"""The research loop: one coroutine per candidate, from proposal to insight; meanwhile the best climb.
 
 Every `await` that costs something is written ahead in `Steps`: an intent row before, a completion row after, both
 under an idempotent id. A kill between any two lines loses nothing and repeats nothing that was paid for.
@@ -11,20 +11,20 @@ import asyncio
 from agents.brief import Evidence
 from agents.protocols import NoProposal
 from cognition.records import Candidate, Report
-from orchestrator.promotion import claims_of, contenders
+from orchestrator.climbing import Climb
 from orchestrator.steps import Steps
 
 
 async def research(campaign: Steps) -> None:
-    """Run the campaign to its end: explore every number, then verify the best beside the best baseline."""
-    async with asyncio.TaskGroup() as candidates:
+    """Run the campaign to its end: explore every number, and let the best climb beside the best baseline."""
+    async with asyncio.TaskGroup() as tasks:
+        promote(campaign, tasks)  # who had earned it before an earlier start ended
         for number in campaign.numbers():
             await campaign.turn(number)
-            candidates.create_task(pursue(campaign, number))
-    await verify(campaign)
+            tasks.create_task(pursue(campaign, number, tasks))
 
 
-async def pursue(campaign: Steps, number: int) -> None:
+async def pursue(campaign: Steps, number: int, tasks: asyncio.TaskGroup) -> None:
     """Take one candidate from nothing to what it taught; what failed in training goes back with its evidence."""
     candidate, report = await invent(campaign, number)
     while candidate is not None and not report.refused:
@@ -36,6 +36,7 @@ async def pursue(campaign: Steps, number: int) -> None:
             break
         candidate, report = await invent(campaign, number, evidence)
     await campaign.close(number)
+    promote(campaign, tasks)
 
 
 async def invent(campaign: Steps, number: int, failed: Evidence | None = None) -> tuple[Candidate | None, Report]:
@@ -57,13 +58,13 @@ async def invent(campaign: Steps, number: int, failed: Evidence | None = None) -
     return candidate, report
 
 
-async def verify(campaign: Steps) -> None:
-    """Retrain the best larger, on fresh seeds, measured on held-out data, beside the best baseline."""
-    rival, best = contenders(campaign.population.finished(), campaign.settings.campaign.verify_best)
-    if rival is None or not best:
-        return
-    async with asyncio.TaskGroup() as trials:
-        baseline = trials.create_task(campaign.verify(rival.candidate))
-        verified = [trials.create_task(campaign.verify(member.candidate)) for member in best]
-    for member, outcome in zip(best, verified, strict=True):
-        campaign.claim(*claims_of(member, outcome.result(), rival, baseline.result()))
+def promote(campaign: Steps, tasks: asyncio.TaskGroup) -> None:
+    """Whoever has earned a higher stage starts there at once, beside what is explored."""
+    for climb in campaign.promoted():
+        tasks.create_task(ascend(campaign, climb, tasks))
+
+
+async def ascend(campaign: Steps, climb: Climb, tasks: asyncio.TaskGroup) -> None:
+    """Train larger, on fresh seeds, and claim what that shows against the best baseline; then the next may climb on."""
+    await campaign.climb(climb)
+    promote(campaign, tasks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from statistics import fmean
 
 from agents.brief import Evidence, Failed, Member
 from agents.ledger import Cost, Spend
@@ -22,6 +23,7 @@ from cognition.records import (
     Metric,
     Origin,
     Paper,
+    RankCorrelation,
     Record,
     Report,
     ReportKind,
@@ -34,8 +36,10 @@ from cognition.records import (
     trial_id_of,
 )
 from cognition.tried import Tried
+from models.scale import Stage
 
 EXPLAINED = "explained"
+CLIMBED = "climbed"
 
 
 class Population:
@@ -49,6 +53,7 @@ class Population:
         self._trials_of: dict[str, list[Trial]] = defaultdict(list)
         self._verdicts: dict[str, Verdict] = {}
         self._explained: set[str] = set()
+        self._climbed: set[tuple[str, str]] = set()
         self.tried = Tried()  # what novelty compares with
         self._num_children: dict[str, int] = defaultdict(int)
         self.insights: list[Insight] = []
@@ -59,6 +64,9 @@ class Population:
         self.retrieved: set[tuple[int, int]] = set()  # numbers and attempts
         self.traced: set[str] = set()  # candidates whose elements' origins are known
         self.claims: list[Claim] = []
+        self.early_stops: dict[str, EarlyStop] = {}  # by trial
+        self.correlations: list[RankCorrelation] = []
+        self._at: dict[str, dict[str, None]] = defaultdict(dict)  # stage -> who climbed to it or was trained there
         self.events: list[Event] = []
         self.num_in_vain = 0  # numbers without a proposal since the last examination
         self.rewards: list[Reward] = []
@@ -85,6 +93,7 @@ class Population:
             case Trial():
                 self._trials[record.trial_id] = record
                 self._trials_of[record.candidate_id].append(record)
+                self._at[record.stage][record.candidate_id] = None
             case Verdict():
                 self._verdicts[record.candidate_id] = record
             case Insight():
@@ -103,10 +112,15 @@ class Population:
                 self.traced.add(record.candidate_id)
             case Claim():
                 self.claims.append(record)
+            case RankCorrelation():
+                self.correlations.append(record)
             case Event():
                 self.events.append(record)
                 if record.kind == EXPLAINED:
                     self._explained.add(record.subject)
+                elif record.kind == CLIMBED:
+                    self._at[record.detail][record.subject] = None
+                    self._climbed.add((record.subject, record.detail))
             case LlmCall():
                 light = dataclasses.replace(record, messages="", reply="")
                 self.calls.append(light)
@@ -118,7 +132,9 @@ class Population:
                 self.calibrations.append(record)
             case Synthesis():
                 self.syntheses[record.round] = record
-            case Metric() | Vector() | EarlyStop():
+            case EarlyStop():
+                self.early_stops[record.trial_id] = record
+            case Metric() | Vector():
                 pass  # they stay in the store
 
     def candidate(self, candidate_id: str) -> Candidate | None:
@@ -247,6 +263,25 @@ class Population:
 
     def trials(self, stage: str | None = None) -> Sequence[Trial]:
         return tuple(t for t in self._trials.values() if stage is None or t.stage == stage)
+
+    def at(self, stage: str) -> Sequence[str]:
+        """Candidates that climbed to a stage or were trained there."""
+        return tuple(self._at.get(stage, ()))
+
+    def climbed(self, candidate_id: str, stage: str) -> bool:
+        """It was written down that this candidate climbs to this stage."""
+        return (candidate_id, stage) in self._climbed
+
+    def loss(self, candidate_id: str, stage: Stage) -> float | None:
+        """The mean sealed loss over the stage's seeds; None unless all of them finished."""
+        trials = self.trained(candidate_id, stage)
+        losses = [trial.loss for trial in trials if trial.succeeded and trial.loss is not None]
+        return fmean(losses) if len(losses) == len(stage.seeds) else None
+
+    def trained(self, candidate_id: str, stage: Stage) -> Sequence[Trial]:
+        """The trials that are in, of those on the stage's seeds."""
+        found = (self.trial(candidate_id, stage.name, seed) for seed in stage.seeds)
+        return [trial for trial in found if trial is not None]
 
     def verdict(self, candidate_id: str) -> Verdict | None:
         return self._verdicts.get(candidate_id)

@@ -1,16 +1,18 @@
-"""Who climbs to verification, and what may be claimed afterwards. Pure functions."""
+"""Who climbs to the next stage, and what may be claimed there. Pure functions."""
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
 from statistics import fmean, stdev
 
 from agents.brief import Member
 from cognition.records import Claim, Trial
 from cognition.statistics import paired_difference
-from models.scale import Stage
 from orchestrator.founders import BASELINE_ARM
-from orchestrator.population import Population
+from orchestrator.stages import StageSettings
 
 
 def exploration_loss(member: Member) -> float | None:
@@ -24,21 +26,55 @@ def best_baseline(members: Sequence[Member]) -> Member | None:
     return min(rivals, key=lambda m: (exploration_loss(m) or 0.0, m.candidate.number), default=None)
 
 
-def climbers(members: Sequence[Member], num: int) -> Sequence[Member]:
-    """The candidates with the highest fitness; earlier ones first among equals."""
-    scored = [
-        (m.verdict.fitness, m)
-        for m in members
-        if m.candidate.arm != BASELINE_ARM and m.verdict is not None and m.verdict.fitness is not None
-    ]
-    ranked = sorted(scored, key=lambda pair: (-pair[0], pair[1].candidate.number))
-    return [member for _, member in ranked[:num]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entrant:
+    """One place of a stage, and whether nothing more happens to it there."""
+
+    number: int  # of the campaign; among equal scores the earlier one comes first
+    candidate_id: str = ""  # empty where there is nobody to climb
+    ended: bool = False
+    score: float | None = None  # higher is better; None: no result, or one that is not believed
 
 
-def contenders(members: Sequence[Member], num: int) -> tuple[Member | None, Sequence[Member]]:
-    """The best baseline and those who climb beside it; nobody climbs without a baseline to beat."""
-    rival = best_baseline(members)
-    return (rival, climbers(members, num)) if rival is not None else (None, ())
+def earned(
+    entrants: Sequence[Entrant], rule: StageSettings, *, num_planned: int, complete: bool, in_order: bool
+) -> Sequence[str]:
+    """Who has earned the next stage, in the order in which they did.
+
+    Once `rule.after` of those expected have ended, whoever is then among the best climbs, so that with every further
+    end somebody may follow: in all a few more than there are places. When everybody has ended, the best have climbed.
+
+    Args:
+        entrants: who is at this stage, ended or not.
+        rule: the next stage's.
+        num_planned: how many are expected at this stage in the end; more may come.
+        complete: nobody else comes.
+        in_order: decide as if they had ended one after another in the order given, on those before each: whoever
+            climbs then depends on results alone. Otherwise once, on all that have ended.
+    """
+    ended = list(takewhile(_has_ended, entrants) if in_order else filter(_has_ended, entrants))
+    ranked: list[Entrant] = []
+    found: dict[str, None] = {}
+    for num, entrant in enumerate(ended, start=1):
+        if entrant.score is not None:
+            insort(ranked, entrant, key=_rank)
+        if not in_order and num < len(ended):
+            continue
+        num_expected = max(num_planned, num if in_order else len(entrants))
+        num_best = rule.places(num_expected) if num >= rule.after * num_expected else 0
+        if complete and num == len(entrants):
+            num_best = max(num_best, rule.places(num))
+        found.update(dict.fromkeys(one.candidate_id for one in ranked[:num_best]))
+    return tuple(found)
+
+
+def _has_ended(entrant: Entrant) -> bool:
+    return entrant.ended
+
+
+def _rank(entrant: Entrant) -> tuple[float, int]:
+    assert entrant.score is not None
+    return -entrant.score, entrant.number
 
 
 def claims_of(
@@ -70,25 +106,3 @@ def claims_of(
             created_at=now,
         ),
     )
-
-
-def verified(population: Population, stage: Stage, num: int) -> bool:
-    """Every trial that verification asks for is in the store, and every claim that these trials allow."""
-    rival, best = contenders(population.finished(), num)
-    if rival is None or not best:
-        return True
-    trials = {
-        member.candidate.candidate_id: [
-            population.trial(member.candidate.candidate_id, stage.name, s) for s in stage.seeds
-        ]
-        for member in (rival, *best)
-    }
-    if any(trial is None for found in trials.values() for trial in found):
-        return False
-    claimed = {claim.candidate_id for claim in population.claims if claim.stage == stage.name}
-    rivals = [trial for trial in trials[rival.candidate.candidate_id] if trial is not None]
-    for member in best:
-        own = [trial for trial in trials[member.candidate.candidate_id] if trial is not None]
-        if claims_of(member, own, rival, rivals) and member.candidate.candidate_id not in claimed:
-            return False
-    return True

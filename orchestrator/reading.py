@@ -12,7 +12,7 @@ from agents.llm.settings import LlmSettings
 from cognition.records import Candidate, Synthesis, trial_id_of
 from models.slots import contract_text, slot_named
 from orchestrator.arms import Arm
-from orchestrator.config import EXPLORE, Settings
+from orchestrator.config import Settings
 from orchestrator.population import Population
 from orchestrator.selection import scored
 
@@ -41,9 +41,9 @@ def for_readers(
     parents = brief.parents
     if mode == "simplify" and (heavy := over_built(members)) is not None:
         parents = (heavy, *(parent for parent in parents if parent != heavy))
-    seeds = settings.scale.stage(EXPLORE).seeds
+    first = settings.ladder.first
     curves = {
-        parent.candidate.candidate_id: curve(trial_id_of(parent.candidate.candidate_id, EXPLORE, seeds[0]))
+        parent.candidate.candidate_id: curve(trial_id_of(parent.candidate.candidate_id, first.name, first.seeds[0]))
         for parent in parents
     }
     return dataclasses.replace(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from agents.brief import Member
 from agents.ledger import Spend
 from cognition.manifest import SetAside
-from cognition.records import Claim, Record
+from cognition.records import Claim, RankCorrelation, Record
 
 if TYPE_CHECKING:
     from orchestrator.board import RunningTrial
@@ -38,8 +38,10 @@ class Result:
     folder: Path
     members: tuple[Member, ...]
     claims: tuple[Claim, ...]
+    stages: tuple[str, ...]  # of the scale, from the first to the highest
     spend: tuple[Spend, ...]
     elapsed_s: float
     stopped_by: str | None = None
     resumed_finished: bool = False
+    correlations: tuple[RankCorrelation, ...] = ()  # between neighbouring stages, as far as there are enough pairs
     set_aside: tuple[SetAside, ...] = ()  # damaged fragments: their rows were lost and, where they matter, made again

@@ -14,6 +14,8 @@ from cognition.reader import Reader
 from cognition.records import RECORDS, CallOutcome, Candidate, Event, LlmCall, Metric, Record, Vector
 from cognition.schema import columns_of
 from cognition.store import Store
+from models.scale import TEXT
+from orchestrator.early_stopping.past import Past
 from orchestrator.errors import UsageError
 from orchestrator.pace import paces_in
 from orchestrator.population import Population
@@ -71,6 +73,21 @@ class Rows:
         assert trial_id.replace("-", "").replace("_", "").isalnum(), trial_id
         found = self._reader.query(f"SELECT step, loss FROM curves WHERE trial_id = '{trial_id}' AND task = 'text'")
         return tuple((int(step), float(loss)) for step, loss in found.rows)
+
+    def past(self, stages: Sequence[str]) -> Past:
+        """What stopping policies of these stages compare with."""
+        if not stages:
+            return Past()
+        trials = [trial for trial in self.population.trials() if trial.stage in stages]
+        known = {trial.trial_id for trial in trials}
+        return Past(
+            trials=trials,
+            metrics=[
+                metric for metric in self._reader.rows(Metric) if metric.trial_id in known and metric.task == TEXT
+            ],
+            numbers={candidate.candidate_id: candidate.number for candidate in self.population.candidates()},
+            decided=tuple(self.population.early_stops.values()),
+        )
 
     def vectors(self, embedder: str) -> Sequence[Vector]:
         """The vectors of one embedder."""

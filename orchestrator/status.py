@@ -8,7 +8,9 @@ import time
 from rich.console import Console
 
 from cognition.reader import Reader
+from cognition.records import RankCorrelation
 from orchestrator.errors import UsageError
+from orchestrator.prediction import correlation_line, latest
 from orchestrator.run_folder import RunFolder
 
 
@@ -23,6 +25,7 @@ def main(arguments: list[str]) -> int:
         reader = Reader(folder.path)
         funnel = reader.query("SELECT * FROM funnel")
         best = reader.query("SELECT number, name, arm, fitness, loss FROM leaderboard LIMIT 5")
+        correlations = latest(reader.rows(RankCorrelation))
         ended = reader.query(
             "SELECT kind, detail FROM events WHERE kind LIKE 'campaign_%' ORDER BY created_at DESC LIMIT 1"
         )
@@ -41,6 +44,8 @@ def main(arguments: list[str]) -> int:
     console.print("best so far", markup=False)
     for row in best.rows:
         console.print("  " + "  ".join(_cell(value) for value in row), markup=False)
+    for correlation in correlations:
+        console.print(f"ranks  {correlation_line(correlation)}", markup=False)
     return 0
 
 

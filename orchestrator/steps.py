@@ -16,22 +16,23 @@ from agents.inbox import brief_in, tell_outcome
 from agents.protocols import NoProposal, Trained
 from agents.telling import one_line, outcome_text
 from cognition.novelty import OPINION
-from cognition.records import Candidate, Claim, Report, ReportKind, Trial, Verdict, trial_id_of
+from cognition.records import Candidate, Report, ReportKind, Trial, Verdict, trial_id_of
 from models.scale import Stage
 from models.trial import ExamJob
 from orchestrator.answers import answer
 from orchestrator.arms import arm_named
 from orchestrator.books import Books
 from orchestrator.briefing import brief_of, context_of, noise_of, on_seeds, reference_of
+from orchestrator.climbing import Climb, Climbing
 from orchestrator.cognition_base import CognitionBase
-from orchestrator.config import EXPLORE, VERIFY, Settings
+from orchestrator.config import Settings
 from orchestrator.crew import INBOX, Crew
 from orchestrator.errors import UsageError
 from orchestrator.facts import figures_of
 from orchestrator.flow import Flow
 from orchestrator.founders import BASELINE_ARM, founder
 from orchestrator.language_steps import LanguageSteps
-from orchestrator.population import EXPLAINED, Population
+from orchestrator.population import CLIMBED, EXPLAINED, Population
 from orchestrator.reading import for_readers
 from orchestrator.repetition import Compared, compared, duplicate_by_motivation, duplicate_by_source, refused
 from orchestrator.rows import Rows, event
@@ -60,6 +61,9 @@ class Steps:
         self._started_at = started_at
         self._asked: dict[int, str] = {}  # number -> arm
         self._num_founders = len(settings.campaign.founders)
+        self._first = settings.ladder.first
+        self._climbing = Climbing(settings, rows.population)
+        self._promoted: set[Climb] = set()
 
     @property
     def population(self) -> Population:
@@ -177,7 +181,7 @@ class Steps:
         return refused(found.report, doubt, self.population, OPINION) if same else found.report
 
     async def _gate(self, candidate: Candidate, *, thorough: bool = False) -> Report:
-        stage = self._stage(EXPLORE)
+        stage = self._first
         job = ExamJob(
             candidate_id=candidate.candidate_id,
             number=candidate.number,
@@ -194,8 +198,8 @@ class Steps:
         return report
 
     async def explore(self, candidate: Candidate) -> tuple[Trial, ...]:
-        """Train at the exploration stage; baselines with extra seeds, from which the noise is measured."""
-        stage = self._stage(EXPLORE)
+        """Train at the first stage; baselines with extra seeds, from which the noise is measured."""
+        stage = self._first
         seeds = stage.seeds
         if candidate.arm == BASELINE_ARM:
             first = max(seeds) + 1
@@ -208,16 +212,31 @@ class Steps:
         self.flow.explored(candidate.number)
         return tuple(trial for trial in trials if trial.seed in stage.seeds)
 
-    async def verify(self, candidate: Candidate) -> tuple[Trial, ...]:
-        stage = self._stage(VERIFY)
-        return await self._train(candidate, stage, stage.seeds)
+    def promoted(self) -> Sequence[Climb]:
+        """Who has earned a stage, or had before this start, each told once; what is new is written ahead."""
+        due = [climb for climb in self._climbing.climbs(self._unclosed) if climb not in self._promoted]
+        self._promoted.update(due)
+        new = [climb for climb in due if not self.population.climbed(climb.candidate_id, climb.stage)]
+        self._rows.record(*(event(CLIMBED, subject=climb.candidate_id, detail=climb.stage) for climb in new))
+        return due
+
+    async def climb(self, climb: Climb) -> None:
+        """Train at a higher stage, then record what these trials allow to say."""
+        candidate, stage = self.population.candidate(climb.candidate_id), self.settings.scale.stage(climb.stage)
+        assert candidate is not None, "only who has a row climbs"
+        await self._train(candidate, stage, stage.seeds)
+        self._rows.record(*self._climbing.claims(stage, self._unclosed), *self._climbing.correlations(stage))
+
+    @property
+    def _unclosed(self) -> Sequence[int]:
+        return tuple(self.numbers())
 
     async def assess(self, candidate: Candidate, report: Report, trials: tuple[Trial, ...]) -> Verdict:
         earlier = self.population.verdict(candidate.candidate_id)
         if earlier is not None:
             return earlier
         await self.flow.founder()
-        stage, noise = self._stage(EXPLORE), None
+        stage, noise = self._first, None
         if candidate.number >= self._num_founders:
             await self.flow.all_founders()
             noise = noise_of(self.population, stage, self._num_founders)
@@ -241,7 +260,7 @@ class Steps:
             return
         await self.flow.all_founders()
         horizon = self.flow.horizon(candidate.number)
-        stage, scale = self._stage(EXPLORE), self.settings.scale.name
+        stage, scale = self._first, self.settings.scale.name
         context = context_of(self.population, candidate, stage, scale, self._num_founders, horizon)
         insights = await answer(self._crew.analyst.explain.remote(candidate, trials, verdict, context))
         await self._books.caught_up()
@@ -259,11 +278,6 @@ class Steps:
             event(EXPLAINED, subject=candidate.candidate_id)
         )  # last: what is cut off before is done again
 
-    def claim(self, *claims: Claim) -> None:
-        known = {(claim.candidate_id, claim.baseline_id, claim.stage) for claim in self.population.claims}
-        new = [claim for claim in claims if (claim.candidate_id, claim.baseline_id, claim.stage) not in known]
-        self._rows.record(*(dataclasses.replace(claim, created_at=time.time()) for claim in new))
-
     async def _train(self, candidate: Candidate, stage: Stage, seeds: Sequence[int]) -> tuple[Trial, ...]:
         async with asyncio.TaskGroup() as trials:
             tasks = [trials.create_task(self._train_once(candidate, stage, seed)) for seed in seeds]
@@ -280,7 +294,8 @@ class Steps:
         (trained,) = await answer(self._crew.engineer.train.remote(candidate, stage.name, (seed,), pace, horizon))
         self._crew.trial_finished()
         trial, curve = trained.trial, trained.curve
-        self._rows.record(trial, *curve)
+        stop = trained.early_stop
+        self._rows.record(trial, *curve, *([stop] if stop and stop.trial_id not in self.population.early_stops else []))
         if candidate.number == 0 and trial.succeeded:
             self._rows.paces.add(stage.name, curve)
         self._crew.tracker.trial(candidate, trial, curve)
@@ -305,7 +320,7 @@ class Steps:
         if not arm.reads:
             return brief
         await self.flow.founder()
-        stage = self._stage(EXPLORE)
+        stage = self._first
         parents = [on_seeds(parent, stage) for parent in brief.parents]
         return await self._base.tell(brief, arm, parents, reference_of(self.population, stage))
 
@@ -328,9 +343,6 @@ class Steps:
                 score = "none" if verdict.fitness is None else f"{verdict.fitness:.3f}"
                 told += f"\n\nFitness: {score}. {verdict.reason}"
             tell_outcome(self._rows.folder / INBOX, candidate, told)
-
-    def _stage(self, name: str) -> Stage:
-        return self.settings.scale.stage(name)
 
     def _check_wall(self) -> None:
         limit = self.settings.budget.wall_hours

@@ -12,13 +12,25 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.brief import Member
-from cognition.records import Candidate, Claim, Event, FailureKind, Record, Report, Trial, Verdict
+from cognition.records import (
+    Candidate,
+    Claim,
+    Event,
+    FailureKind,
+    RankCorrelation,
+    Record,
+    Report,
+    Trial,
+    Verdict,
+)
 from orchestrator.campaign import Campaign
-from orchestrator.config import VERIFY, Settings
+from orchestrator.config import Settings
 from orchestrator.estimate import estimate
 from orchestrator.facts import in_words
 from orchestrator.founders import BASELINE_ARM
 from orchestrator.language_steps import DRIFT
+from orchestrator.population import CLIMBED
+from orchestrator.prediction import correlation_line
 from orchestrator.result import Result
 from orchestrator.tracking import resolved_mode
 
@@ -79,7 +91,7 @@ class Terminal:
 
 
 def show_result(console: Console, result: Result, num_candidates: int) -> None:
-    """Leaderboard, verified differences, where the files are, two queries to try."""
+    """Leaderboard, differences to the best baseline by stage, where the files are, two queries to try."""
     if result.resumed_finished:
         console.print(
             f"\n{result.folder} is finished ({num_candidates} candidates); its results again. "
@@ -89,18 +101,21 @@ def show_result(console: Console, result: Result, num_candidates: int) -> None:
     for fragment in result.set_aside:
         console.print(f"set aside   damaged fragment {fragment.file} ({fragment.reason})", markup=False)
     console.print(_leaderboard(result))
+    for stage in result.stages[1:]:
+        claims = [claim for claim in result.claims if claim.stage == stage]
+        if claims:
+            console.print(_claims(claims, result))
+    for correlation in result.correlations:
+        console.print(f"ranks       {correlation_line(correlation)}", markup=False)
     if result.claims:
-        console.print(_claims(result))
-    best = min(result.claims, key=lambda claim: claim.difference, default=None)
-    if best is not None:
-        console.print(_answer(best, result), markup=False)
+        console.print(_answer(result), markup=False)
     spent = sum(row.settled.slot_hours for row in result.spend)
     console.print(
         f"\nspent       {spent * 60:.1f} slot-minutes, {_clock(result.elapsed_s)} on the clock, {_money(result)}\n"
         f"files       {result.folder}/lineage (Parquet), {result.folder}/config.yaml\n"
         f'ask         python -m cognition sql "SELECT * FROM leaderboard LIMIT 10" --run {result.folder}\n'
         f'            python -m cognition sql "SELECT arm, count(*), min(loss) FROM candidates JOIN trials '
-        f"USING (candidate_id) WHERE stage = 'explore' GROUP BY arm\" --run {result.folder}",
+        f"USING (candidate_id) WHERE stage = '{result.stages[0]}' GROUP BY arm\" --run {result.folder}",
         markup=False,
     )
     if result.stopped_by:
@@ -133,7 +148,7 @@ def _choices(campaign: Campaign) -> Sequence[tuple[str, str]]:
         ("mode", "deterministic: one seed gives one campaign" if settings.deterministic else "fastest order"),
         (
             "estimate",
-            f"{expected.explore_trials} exploration and {expected.verify_trials} verification trials, "
+            f"trials: {', '.join(f'{num} {stage}' for stage, num in expected.trials.items())}; "
             f"about {_clock(expected.seconds)} {rest}, about {expected.usd:.2f} USD{_limits(settings)} "
             "(budget.candidates to change)",
         ),
@@ -175,6 +190,10 @@ def _money(result: Result) -> str:
 
 def _line(campaign: Campaign, record: Record) -> str | None:
     match record:
+        case Event() if record.kind == CLIMBED:
+            return f"climbed   {_name(campaign, record.subject)}  to {record.detail}"
+        case RankCorrelation():
+            return f"ranks     {correlation_line(record)}"
         case Event() if record.kind == DRIFT:
             return f"judge     its scores have moved since the first calibration: {record.detail}"
         case Report() if record.refused:
@@ -184,10 +203,9 @@ def _line(campaign: Campaign, record: Record) -> str | None:
             return (
                 f"failed    {_name(campaign, record.candidate_id)}  {record.stage} {failure}: {_short(record.detail)}"
             )
-        case Trial() if record.stage == VERIFY:
-            return (
-                f"verified  {_name(campaign, record.candidate_id)}  seed {record.seed} held-out loss {record.loss:.4f}"
-            )
+        case Trial() if record.stage != campaign.settings.ladder.first.name:
+            name = _name(campaign, record.candidate_id)
+            return f"{record.stage:<8}  {name}  seed {record.seed} {_text(record.split)} loss {record.loss:.4f}"
         case Verdict() if record.fitness is not None:
             flag = "  suspicious" if record.suspicious else ""
             name = _name(campaign, record.candidate_id)
@@ -247,7 +265,7 @@ def _progress(campaign: Campaign, running: Sequence[RunningTrial]) -> Group:
 
 
 def _leaderboard(result: Result) -> Table:
-    table = Table(title="Leaderboard (exploration)", title_justify="left")
+    table = Table(title=f"Leaderboard ({result.stages[0]})", title_justify="left")
     for column in ("#", "candidate", "arm", "fitness", "val loss", "recall", "params", "MFLOPs/token"):
         table.add_column(column, justify="left" if column in ("candidate", "arm") else "right")
     ranked = sorted(
@@ -277,12 +295,14 @@ def _cells(member: Member) -> Sequence[str | Text]:
     )
 
 
-def _claims(result: Result) -> Table:
+def _claims(claims: Sequence[Claim], result: Result) -> Table:
+    """The claims of one stage."""
     names = {m.candidate.candidate_id: m.candidate for m in result.members}
-    table = Table(title="Verified (larger, fresh seeds, held-out data)", title_justify="left")
+    title = f"{claims[0].stage.capitalize()} (fresh seeds, {_text(claims[0].split)} data)"
+    table = Table(title=title, title_justify="left")
     for column in ("#", "candidate", "seeds", "loss", "baseline", "difference [95% interval]"):
         table.add_column(column, justify="left" if column == "candidate" else "right")
-    for claim in sorted(result.claims, key=lambda claim: claim.difference):
+    for claim in sorted(claims, key=lambda claim: claim.difference):
         candidate = names.get(claim.candidate_id)
         table.add_row(
             str(candidate.number) if candidate else "",
@@ -295,7 +315,11 @@ def _claims(result: Result) -> Table:
     return table
 
 
-def _answer(best: Claim, result: Result) -> str:
+def _answer(result: Result) -> str:
+    """The best claim at the highest stage that has any."""
+    highest = max((claim.stage for claim in result.claims), key=result.stages.index)
+    claims = [claim for claim in result.claims if claim.stage == highest]
+    best = min(claims, key=lambda claim: claim.difference)
     names: dict[str, Candidate] = {m.candidate.candidate_id: m.candidate for m in result.members}
     candidate, baseline = names[best.candidate_id], names[best.baseline_id]
     doubt = ""
@@ -304,11 +328,15 @@ def _answer(best: Claim, result: Result) -> str:
     elif best.low <= 0 <= best.high:
         doubt = ": the interval holds zero, more seeds are needed to tell"
     return (
-        f"\nBest verified: candidate {candidate.number} ({_short(candidate.name)}), held-out loss "
+        f"\nBest at {highest}: candidate {candidate.number} ({_short(candidate.name)}), {_text(best.split)} loss "
         f"{_spread(best.mean_loss, best.std_loss)} over {best.num_seeds} seeds; difference to the best baseline "
         f"{_short(baseline.name)}: {_interval(best)} nats per token{doubt}. "
-        f"It is the best of {len(result.claims)} verified; the interval is not widened for that choice."
+        f"It is the best of {len(claims)} there; the interval is not widened for that choice."
     )
+
+
+def _text(split: str) -> str:
+    return "held-out" if split == "heldout" else split
 
 
 def _spread(mean: float, std: float | None) -> str:

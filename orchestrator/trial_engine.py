@@ -18,7 +18,7 @@ import socket
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +36,17 @@ os.environ.update({name: os.environ.get(name, value) for name, value in _TUNE_EN
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
-from ray.tune.schedulers import TrialScheduler  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 from ray.tune.stopper import Stopper  # noqa: E402
 
+from agents.protocols import Trained  # noqa: E402
 from cognition.records import Metric, Trial  # noqa: E402
 from models.sandbox.settings import SandboxSettings  # noqa: E402
 from models.trial import TrialRun  # noqa: E402
 from orchestrator.board import JobBoard, Order, RunningTrial  # noqa: E402
+from orchestrator.early_stopping.past import Past  # noqa: E402
+from orchestrator.early_stopping.scheduler import EarlyStopping  # noqa: E402
+from orchestrator.early_stopping.settings import StoppingSettings  # noqa: E402
 from orchestrator.pools import Pool  # noqa: E402
 
 _BOARDS: dict[str, JobBoard] = {}
@@ -90,12 +93,12 @@ class QueueSearcher(Searcher):
         outcome = (result or {}).get("outcome")
         if isinstance(outcome, Trial) and not error:
             board.finish(outcome)
-        elif error or (verdict := board.verdict(ours)) is None:
+        elif error or (reason := board.hopeless(ours)) is None:
             board.lost(ours, "the worker that hosted the trial ended")
         else:
             if host is not None:
                 host.end_trial.remote()  # it may stand idle from now on, and its child must not go on training
-            board.stopped(ours, verdict)
+            board.stopped(ours, reason)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to keep: the store is the record."""
@@ -163,7 +166,9 @@ class TrialEngine:
         most: at most so many at once over all pools, whatever the cluster has; None: as many as fit.
         host: the Tune trainable; benchmarks and tests hand in their own.
         sandbox: how the hosts confine candidates.
-        scheduler: made for this engine's board; it may stop trials under way. None: nothing is stopped.
+        stopping: policies by stage, which may stop trials under way; nothing is stopped at other stages.
+        num_founders: candidates with lower numbers are never stopped.
+        past: what policies compare with from the beginning.
     """
 
     def __init__(
@@ -172,23 +177,26 @@ class TrialEngine:
         most: int | None = None,
         host: type[Any] = TrialHost,
         sandbox: SandboxSettings | None = None,
-        scheduler: Callable[[JobBoard], TrialScheduler] | None = None,
+        stopping: Mapping[str, StoppingSettings] | None = None,
+        num_founders: int = 0,
+        past: Past | None = None,
     ) -> None:
         self._name = uuid.uuid4().hex
         self._pools = dict(pools)
         self._board = _BOARDS.setdefault(self._name, JobBoard(pools, most, _capacity))
         self._host = host
         self._sandbox = sandbox or SandboxSettings()
-        self._scheduler = scheduler(self._board) if scheduler is not None else None
+        self._scheduler = EarlyStopping(stopping or {}, num_founders, self._board.decided)
+        if past is not None:
+            self._scheduler.recall(past)
+            for early_stop in past.decided:
+                self._board.decided(early_stop)
         self._scratch = tempfile.TemporaryDirectory(prefix="trial-engine-")
         self._thread = threading.Thread(target=self._tune, name="tuner", daemon=True)
         self._thread.start()
 
-    def submit(self, order: Order) -> concurrent.futures.Future[Trial]:
+    def submit(self, order: Order) -> concurrent.futures.Future[Trained]:
         return self._board.submit(order)
-
-    def curve(self, trial_id: str) -> tuple[Metric, ...]:
-        return self._board.curve(trial_id)
 
     def running(self) -> tuple[RunningTrial, ...]:
         return self._board.running()
@@ -204,6 +212,7 @@ class TrialEngine:
         self._board.close()
         self._thread.join(timeout_s)
         _BOARDS.pop(self._name, None)
+        self._scheduler.close()
         self._scratch.cleanup()
 
     def _tune(self) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from cognition.records import EarlyStop, FailureKind, Metric, Trial
 from models.scale import TEXT
 from models.trial import TrialJob
 from orchestrator.early_stopping.book import CurveBook
+from orchestrator.early_stopping.past import Past
 from orchestrator.early_stopping.policies import Decision, decide, is_control
 from orchestrator.early_stopping.settings import NONE, StoppingSettings
 
@@ -41,26 +42,19 @@ class StoppingBoard:
 
     def recall(
         self,
-        trials: Iterable[Trial],
-        metrics: Iterable[Metric],
-        numbers: Mapping[str, int],
-        decided: Iterable[EarlyStop] = (),
+        past: Past,
     ) -> None:
         """Take in what earlier starts left in the store, before the first point of this one.
 
-        Args:
-            trials: those that ended.
-            metrics: of any trials and tasks, in the order in which they were written.
-            numbers: of candidates, by id.
-            decided: what was told already: it is not told again, and a trial that was cut off after it ends the same.
+        What was decided then is not told again, and a trial that was cut off after it ends the same.
         """
-        ended = {trial.trial_id: trial for trial in trials if trial.stage in self._books}
+        ended = {trial.trial_id: trial for trial in past.trials if trial.stage in self._books}
         with self._lock:
-            self._decided |= {stop.trial_id: stop for stop in decided}
-            for metric in metrics:
+            self._decided |= {stop.trial_id: stop for stop in past.decided}
+            for metric in past.metrics:
                 trial = ended.get(metric.trial_id)
                 if trial is not None and metric.task == TEXT:
-                    number = numbers[trial.candidate_id]
+                    number = past.numbers[trial.candidate_id]
                     self._books[trial.stage].add_point(trial.trial_id, number, metric.step, metric.loss)
             for trial in ended.values():
                 self._end(trial)

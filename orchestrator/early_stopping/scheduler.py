@@ -7,13 +7,14 @@ Tune pickles schedulers with the Tuner, so this one knows its board by name only
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from cognition.records import EarlyStop, Metric, Trial
 from orchestrator.early_stopping.board import StoppingBoard
+from orchestrator.early_stopping.past import Past
 from orchestrator.early_stopping.settings import StoppingSettings
 
 _BOARDS: dict[str, StoppingBoard] = {}
@@ -29,15 +30,9 @@ class EarlyStopping(FIFOScheduler):
         self.board_name = uuid.uuid4().hex
         _BOARDS[self.board_name] = StoppingBoard(policies, num_founders, told)
 
-    def recall(
-        self,
-        trials: Iterable[Trial],
-        metrics: Iterable[Metric],
-        numbers: Mapping[str, int],
-        decided: Iterable[EarlyStop] = (),
-    ) -> None:
+    def recall(self, past: Past) -> None:
         """What earlier starts left in the store: `StoppingBoard.recall`."""
-        _BOARDS[self.board_name].recall(trials, metrics, numbers, decided)
+        _BOARDS[self.board_name].recall(past)
 
     def close(self) -> None:
         _BOARDS.pop(self.board_name, None)

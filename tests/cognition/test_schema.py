@@ -41,6 +41,8 @@ FROZEN = {
     "low DOUBLE?, high DOUBLE?, exploration_loss DOUBLE?, created_at DOUBLE",
     "early_stops": "trial_id VARCHAR, candidate_id VARCHAR, stage VARCHAR, policy VARCHAR, step BIGINT, loss DOUBLE, "
     "bar DOUBLE, chance DOUBLE?, spared BOOLEAN, detail VARCHAR, created_at DOUBLE",
+    "rank_correlations": "scale VARCHAR, lower VARCHAR, upper VARCHAR, num_pairs BIGINT, rho DOUBLE, low DOUBLE?, "
+    "high DOUBLE?, created_at DOUBLE",
     "papers": "paper_id VARCHAR, title VARCHAR, identifier VARCHAR, year BIGINT, topic VARCHAR, extends VARCHAR[], "
     "contradicts VARCHAR[], supersedes VARCHAR[], library VARCHAR",
     "entries": "entry_id VARCHAR, paper_id VARCHAR, slots VARCHAR[], trigger VARCHAR, wordings VARCHAR[], "

@@ -29,7 +29,7 @@ def informed(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> Result
             *at(
                 server,
                 *("deterministic=true", "budget.candidates=6", "seed=34", *_ARMS),
-                *("fitness.opinion_share=0", "campaign.verify_best=0", "llm.roles.summary.models={}"),
+                *("fitness.opinion_share=0", "stages.verify.best=0", "llm.roles.summary.models={}"),
             ),
         )
 
@@ -119,7 +119,7 @@ def test_a_second_campaign_uses_what_the_first_learned(ray_here: None, informed:
             folder,
             *at(
                 server,
-                *("budget.candidates=1", "arms=llm", "fitness.opinion_share=0", "campaign.verify_best=0"),
+                *("budget.candidates=1", "arms=llm", "fitness.opinion_share=0", "stages.verify.best=0"),
                 f"cognition.from_runs=[{informed.folder}]",
             ),
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.config import compose, plain, settings_from
+from orchestrator.config import compose, settings_from
 from orchestrator.errors import UsageError
+from orchestrator.values import plain
 
 
 def refusal(*overrides: str) -> str:

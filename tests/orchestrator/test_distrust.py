@@ -93,7 +93,7 @@ def ended(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> Result:
     campaign = Campaign.compose(
         *("+campaign=linear_attn", "scale=tiny", "data.max_bytes=1500000", "deterministic=true", "tracking=none"),
         *(f"run.root={tmp_path_factory.mktemp('runs')}", "run.name=distrust", "cluster.slots=2"),
-        *(f"campaign.founders=[{','.join(BASELINES)},'{folder}']", "budget.candidates=1", "campaign.verify_best=1"),
+        *(f"campaign.founders=[{','.join(BASELINES)},'{folder}']", "budget.candidates=1", "stages.verify.best=1"),
         *("arms.weights.grammar=0", "arms.weights.random=0", "+arms.weights.scripted=1"),
         *("flow.gate_deadline_s=12", "anomalies.slow_factor=4"),
         proposers={"scripted": ScriptedProposer([ATTEMPTS])},

@@ -22,7 +22,7 @@ from tests.model_server.server import FAULTS, Asked, ModelServer
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
-    *("+campaign=linear_attn", "scale=tiny", "campaign.founders=[delta_net]", "campaign.verify_best=1"),
+    *("+campaign=linear_attn", "scale=tiny", "campaign.founders=[delta_net]", "stages.verify.best=1"),
     *("data.max_bytes=1500000", "cluster.slots=2", "tracking=none", "flow.look_ahead=2", "flow.max_repairs=1"),
     *("llm.calibration=[linear_attention]", "llm.judge_samples=2", "llm.synthesis_every=1"),
     *("llm.retries.base_s=0.02", "llm.retries.num=3"),
@@ -221,7 +221,7 @@ def test_it_stops_without_answers_and_within_one_call_of_its_budget_and_goes_on(
     folder = tmp_path / "poor"
     price = "+llm.models.served.price={input: 1.0, output: 4.0, cached: 0.1}"
     roles = [f"llm.roles.{role}.max_output_tokens=4000" for role in ("researcher", "engineer", "judge", "analyst")]
-    few = ("budget.candidates=5", "campaign.verify_best=0", "fitness.opinion_share=0", "arms=llm", "llm.patience=2")
+    few = ("budget.candidates=5", "stages.verify.best=0", "fitness.opinion_share=0", "arms=llm", "llm.patience=2")
     with ModelServer(answer, faults={"server_error": 1.0}) as server:
         overrides = at(server, price, *roles, *few, "llm.retries.num=1")
 
@@ -258,7 +258,7 @@ def test_one_line_starts_it_and_a_planted_key_is_nowhere(tmp_path: Path) -> None
         ended = subprocess.run(
             [
                 *(sys.executable, "-m", "orchestrator", *overrides, "tracking=offline", "budget.candidates=1"),
-                "campaign.verify_best=0",
+                "stages.verify.best=0",
                 *(f"run.root={folder.parent}", f"run.name={folder.name}"),
             ],
             cwd=ROOT,

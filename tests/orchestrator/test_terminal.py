@@ -57,7 +57,13 @@ def member(candidate: Candidate, fitness: float = 0.5, loss: float = 2.5) -> Mem
 def ended(members: Sequence[Member], claims: Sequence[Claim] = (), **fields: Any) -> Result:
     spend = (Spend(account="explore/grammar", settled=Cost(slot_hours=0.05), num_settled=3),)
     return Result(
-        folder=Path("runs/x[red]"), members=tuple(members), claims=tuple(claims), spend=spend, elapsed_s=75.0, **fields
+        folder=Path("runs/x[red]"),
+        members=tuple(members),
+        claims=tuple(claims),
+        stages=("explore", "verify"),
+        spend=spend,
+        elapsed_s=75.0,
+        **fields,
     )
 
 
@@ -95,7 +101,7 @@ def test_names_in_the_result_are_shown_literally(name: str) -> None:
 def test_escape_characters_in_names_never_reach_the_terminal(name: str) -> None:
     candidate = named(name)
     text = shown(ended([member(BASELINE), member(candidate, 0.7)], [make_claim(candidate, BASELINE)]))
-    assert "Best verified: candidate 1" in text
+    assert "Best at verify: candidate 1" in text
     assert not set(text) & {"\x1b", "\x07"}
 
 
@@ -160,8 +166,8 @@ def test_the_best_verified_is_the_lowest_difference() -> None:
     one, other = named("one", 1), named("other", 2)
     claims = [make_claim(one, BASELINE, difference=-0.1), make_claim(other, BASELINE, difference=-0.3)]
     text = shown(ended([member(BASELINE), member(one), member(other)], claims))
-    assert "Best verified: candidate 2 (other)" in text
-    verified = text[text.index("Verified") : text.index("Best verified")]
+    assert "Best at verify: candidate 2 (other)" in text
+    verified = text[text.index("Verify (fresh seeds") : text.index("Best at verify")]
     assert verified.index("other") < verified.index("one ")
 
 
@@ -177,7 +183,7 @@ def test_the_result_says_what_was_spent_where_the_files_are_and_how_it_ended() -
     text = shown(ended([member(BASELINE)]))
     assert "spent       3.0 slot-minutes, 1:15 on the clock, 0.00 USD" in text
     assert "files       runs/x[red]/lineage (Parquet)" in text
-    assert "Best verified" not in text
+    assert "Best at" not in text
     assert "stopped" not in text
     assert "stopped     SIGTERM. The same command goes on from here." in shown(
         ended([member(BASELINE)], stopped_by="SIGTERM")

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import ray
 from ray import tune
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from cognition.records import FailureKind, Metric, Trial, TrialStatus
 from models.data import DataSpec
@@ -19,6 +18,7 @@ from models.scale import load_scale
 from models.trial import TrialJob
 from orchestrator import trial_engine
 from orchestrator.board import JobBoard, Order
+from orchestrator.early_stopping.settings import StoppingSettings
 from orchestrator.pools import Pool
 from orchestrator.trial_engine import QueueSearcher, TrialEngine
 
@@ -58,7 +58,7 @@ class ScriptedHost(tune.Trainable):  # type: ignore[misc]
                 trial_id=self.job.trial_id,
                 task="text",
                 step=self.num_steps,
-                loss=3.0 - self.num_steps,
+                loss=3.0 - self.num_steps + (9.0 if self.job.source == "behind" else 0.0),
                 grad_norm=1.0,
                 learning_rate=0.1,
                 tokens=1,
@@ -92,28 +92,27 @@ def engine(ray_here: None) -> Iterator[TrialEngine]:
 
 def test_a_trial_comes_back_with_its_curve_and_its_queueing_time(engine: TrialEngine) -> None:
     asked = time.time()
-    trial = engine.submit(order("one")).result(timeout=60)
-    assert trial.succeeded
-    assert asked - 1 < trial.queued_at <= trial.finished_at
-    assert [metric.step for metric in engine.curve("one")] == [1, 2]
-    assert engine.curve("one") == ()  # handed over once
+    trained = engine.submit(order("one")).result(timeout=60)
+    assert trained.trial.succeeded
+    assert asked - 1 < trained.trial.queued_at <= trained.trial.finished_at
+    assert [metric.step for metric in trained.curve] == [1, 2]
 
 
 def test_asking_twice_for_the_same_trial_trains_once(engine: TrialEngine) -> None:
     first, second = engine.submit(order("twice", "wait")), engine.submit(order("twice", "wait"))
     assert first is second
-    assert first.result(timeout=60).trial_id == "twice"
+    assert first.result(timeout=60).trial.trial_id == "twice"
 
 
 def test_a_dead_worker_is_a_typed_failure_and_the_engine_goes_on(engine: TrialEngine) -> None:
-    lost = engine.submit(order("doomed", "die")).result(timeout=60)
+    lost = engine.submit(order("doomed", "die")).result(timeout=60).trial
     assert (lost.status, lost.failure) == (TrialStatus.failed, FailureKind.worker_died)
-    assert engine.submit(order("after")).result(timeout=60).succeeded
+    assert engine.submit(order("after")).result(timeout=60).trial.succeeded
 
 
 def test_hosts_are_reused(engine: TrialEngine) -> None:
     trials = [engine.submit(order(f"many{i}")) for i in range(12)]
-    workers = {future.result(timeout=60).worker for future in trials}
+    workers = {future.result(timeout=60).trial.worker for future in trials}
     assert len(workers) <= 3
 
 
@@ -132,9 +131,9 @@ def test_trials_of_unlike_pools_take_turns_on_one_machine(engine: TrialEngine) -
     futures = [engine.submit(order(f"small{i}", "wait")) for i in range(6)]
     whole = engine.submit(order("whole", pool="whole"))
     futures += [engine.submit(order(f"late{i}", "wait")) for i in range(12)]
-    assert whole.result(timeout=60).succeeded
+    assert whole.result(timeout=60).trial.succeeded
     assert not all(future.done() for future in futures)
-    assert all(future.result(timeout=60).succeeded for future in futures)
+    assert all(future.result(timeout=60).trial.succeeded for future in futures)
 
 
 def test_an_unknown_pool_is_refused(engine: TrialEngine) -> None:
@@ -142,35 +141,23 @@ def test_an_unknown_pool_is_refused(engine: TrialEngine) -> None:
         engine.submit(order("lost", pool="nowhere"))
 
 
-class StopAtSecondPoint(FIFOScheduler):  # type: ignore[misc]
-    """Condemns whatever reports a second point."""
-
-    def __init__(self, board: JobBoard) -> None:
-        super().__init__()
-        self.condemn = board.condemn
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        metric = result.get("metric")
-        if metric is not None and metric.step == 2:
-            self.condemn(metric.trial_id, "it would not come under 1.5")
-            return TrialScheduler.STOP
-        return TrialScheduler.CONTINUE
-
-
 def test_a_stopped_trial_is_a_row_with_its_reason_and_its_host_hears_of_it(
     ray_here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Four finished peers set the bar; the fifth is far behind at its second point, and would have had a third."""
     monkeypatch.setattr(ScriptedHost, "end_trial", _writes(tmp_path / "ended"))
-    engine = TrialEngine(POOLS, most=1, host=ScriptedHost, scheduler=StopAtSecondPoint)
-    trial = engine.submit(order("hopeless")).result(timeout=60)
+    policy = StoppingSettings(policy="median", min_peers=4, first_look=0.01, rungs=(0.5,), controls=0.0)
+    engine = TrialEngine(POOLS, most=1, host=ScriptedHost, stopping={STAGE.name: policy})
+    for peer in range(4):
+        assert engine.submit(order(f"peer{peer}")).result(timeout=60).early_stop is None
+    trained = engine.submit(order("hopeless", "behind")).result(timeout=60)
+    trial, decided = trained.trial, trained.early_stop
     assert (trial.status, trial.failure) == (TrialStatus.stopped, FailureKind.unpromising)
-    assert trial.detail == "it would not come under 1.5"
-    assert (trial.steps, trial.train_loss, trial.loss) == (2, 1.0, None)
+    assert decided is not None
+    assert (trial.detail, decided.policy, decided.spared, decided.bar) == (decided.detail, "median", False, 1.0)
+    assert (trial.steps, trial.train_loss, trial.loss) == (decided.step, decided.loss, None)
     assert 0 < trial.slot_s <= trial.finished_at - trial.queued_at
-    assert [metric.step for metric in engine.curve("hopeless")] == [1, 2]
+    assert [metric.step for metric in trained.curve] == list(range(1, decided.step + 1))
     deadline = time.monotonic() + 30
     while not (tmp_path / "ended").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
