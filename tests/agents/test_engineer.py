@@ -8,12 +8,12 @@ import pytest
 
 from agents.brief import Brief, Evidence, Member
 from agents.engineer import Engineer
-from agents.protocols import Trained
 from agents.grammar.proposer import genome_of
 from agents.grammar.token_mixer.genome import Width
 from agents.grammar.token_mixer.known import BASELINE_GENOMES
 from agents.grammar.token_mixer.rules import canonical
 from agents.grammar.token_mixer.space import TOKEN_MIXERS
+from agents.protocols import Trained
 from agents.researcher import Researcher
 from agents.scripted import ScriptedProposer
 from cognition.records import Candidate, FailureKind, Pace, Property, Report, ReportKind, Trial
