@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -244,11 +245,19 @@ def test_an_unreachable_ray_is_one_line_and_no_wait(tmp_path: Path, capsys: pyte
 # ---- real processes -------------------------------------------------------------------------------------------
 
 
-FOREIGN: set[int] = set()  # fork servers of others on this machine, and their children
+# Where the campaigns started here keep what is temporary: the name of it tells their fork servers from those of others.
+OWN = Path(tempfile.gettempdir(), f"campaigns-{os.getpid()}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_folder() -> Iterator[None]:
+    OWN.mkdir()
+    OWN.chmod(0o711)  # children of the jail are another user
+    yield
+    shutil.rmtree(OWN)
 
 
 def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
-    FOREIGN.update(process.pid for process in servers())
     return subprocess.Popen(
         [
             sys.executable,
@@ -261,6 +270,7 @@ def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
             *overrides,
         ],
         cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(OWN), "RAY_TMPDIR": tempfile.gettempdir()},  # Ray's sockets want short paths
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -271,15 +281,18 @@ RAYS_OWN = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")  # they notice within
 
 
 def servers() -> list[psutil.Process]:
-    """Fork servers, which are nobody's children, and what they forked."""
-    return [p for p in psutil.process_iter(["cmdline"]) if "models.sandbox.server" in (p.info["cmdline"] or [])]
+    """Fork servers of the campaigns started here, which are nobody's children, and what they forked."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "models.sandbox.server" in (words := process.info["cmdline"] or []) and any(str(OWN) in w for w in words)
+    ]
 
 
 def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
     with contextlib.suppress(psutil.NoSuchProcess):
         children = psutil.Process(process.pid).children(recursive=True)
-        own = [server for server in servers() if server.pid not in FOREIGN]
-        return [child for child in {*children, *own} if child.name() not in RAYS_OWN]
+        return [child for child in {*children, *servers()} if child.name() not in RAYS_OWN]
     return []
 
 
