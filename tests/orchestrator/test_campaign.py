@@ -22,6 +22,7 @@ from cognition.records import Candidate, Claim, Event, Insight, Metric, Report, 
 from orchestrator import __main__ as command
 from orchestrator import status, stop
 from orchestrator.campaign import Campaign
+from orchestrator.population import CLIMBED
 from orchestrator.result import Result
 from orchestrator.run_folder import RunFolder
 
@@ -56,6 +57,7 @@ def essence(folder: Path) -> dict[str, object]:
         "losses": sorted((t.trial_id, t.loss, t.benchmark) for t in reader.rows(Trial)),
         "fitness": sorted((v.number, v.fitness) for v in reader.rows(Verdict)),
         "insights": sorted((i.insight_id, i.effect, i.low) for i in reader.rows(Insight)),
+        "climbed": sorted((e.detail, e.subject) for e in reader.rows(Event) if e.kind == CLIMBED),
         "claims": sorted((c.candidate_id, c.difference, c.low) for c in reader.rows(Claim)),
     }
 
@@ -315,7 +317,7 @@ def moments(folder: Path) -> Iterator[tuple[str, Callable[[], bool]]]:
     yield "while the baselines train", lambda: len(rows(folder, Trial)) >= 2
     yield "when the first verdicts are in", lambda: len(rows(folder, Verdict)) >= 1
     yield "between proposals", lambda: len(rows(folder, Report)) >= 5
-    yield "while the best are verified", lambda: any(t.stage == "verify" for t in rows(folder, Trial))  # type: ignore[attr-defined]
+    yield "when the best have climbed", lambda: sum(e.kind == CLIMBED for e in rows(folder, Event)) > 1  # type: ignore[attr-defined]
 
 
 def described(process: psutil.Process) -> str:
