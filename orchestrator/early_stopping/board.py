@@ -36,7 +36,7 @@ class StoppingBoard:
         self._told = told
         self._now = now
         self._lock = threading.Lock()
-        self._books = {stage: CurveBook() for stage in self._policies}
+        self._books = {stage: CurveBook(num_founders) for stage in self._policies}
         self._decided: dict[str, EarlyStop] = {}
 
     def recall(

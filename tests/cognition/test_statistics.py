@@ -13,6 +13,7 @@ from cognition.statistics import (
     paired_difference,
     pooled_std,
     robust_standardise,
+    share_interval,
     spearman,
     student_t_cdf,
     student_t_quantile,
@@ -176,3 +177,18 @@ def test_robust_scores_survive_equal_values() -> None:
     assert mostly[:4].tolist() == [0.0] * 4
     assert mostly[4] == pytest.approx(5 / (1.2533141373155 * 1))
     assert robust_standardise(()).size == 0
+
+
+# Worked by hand: none of n gives [0, z^2 / (n + z^2)]; the interval of a half is symmetric about it.
+@pytest.mark.parametrize(
+    ("successes", "num", "low", "high"),
+    [(0, 10, 0.0, 0.27753), (1, 20, 0.00888, 0.23613), (5, 10, 0.23659, 0.76341), (10, 10, 0.72247, 1.0)],
+)
+def test_an_interval_of_a_share_agrees_with_printed_ones(successes: int, num: int, low: float, high: float) -> None:
+    assert share_interval(successes, num) == pytest.approx((low, high), abs=2e-5)
+
+
+@pytest.mark.parametrize(("successes", "num"), [(0, 0), (3, 2), (-1, 5)])
+def test_an_impossible_share_is_refused(successes: int, num: int) -> None:
+    with pytest.raises(ValueError, match="is no share"):
+        share_interval(successes, num)
