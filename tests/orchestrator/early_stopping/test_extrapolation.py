@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import pytest
 
 from orchestrator.early_stopping.curves import Peer
 from orchestrator.early_stopping.extrapolation import Forecast, predict
+from orchestrator.early_stopping.policies import decide
+from orchestrator.early_stopping.settings import StoppingSettings
 from tests.orchestrator.early_stopping.worlds import POINTS, STEPS, curve_of, loss_at, peer_of
 
 
@@ -63,3 +66,13 @@ def test_equal_peers_give_a_narrow_forecast_and_no_error() -> None:
 
 def test_a_bar_at_the_forecast_is_even_odds() -> None:
     assert Forecast(mean=2.0, std=0.1, dof=5).chance_below(2.0) == pytest.approx(0.5)
+
+
+def test_where_early_losses_tell_nothing_of_the_end_nearly_nothing_is_stopped() -> None:
+    """The bar of the best quarter is reached by a quarter of all: no chance may fall far below that."""
+    rng = random.Random(3)
+    settings, stopped = StoppingSettings(policy="extrapolation"), 0
+    for _ in range(200):
+        peers = [dataclasses.replace(peer_of(rng.gauss(2.2, 0.1)), final=rng.gauss(2.2, 0.1)) for _ in range(30)]
+        stopped += decide(settings, curve_of(rng.gauss(2.2, 0.1), until=50), STEPS, peers).stop
+    assert stopped <= 6
