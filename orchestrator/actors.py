@@ -54,7 +54,7 @@ from models.trial import ExamJob, TrialJob
 from orchestrator.arms import ARMS
 from orchestrator.board import Order, RunningTrial
 from orchestrator.config import Settings
-from orchestrator.early_stopping.past import Past
+from orchestrator.early_stopping.recalled import Recalled
 from orchestrator.errors import UsageError
 
 _NICENESS = 10
@@ -315,7 +315,7 @@ class TrialEngineActor:
     When its process ends, the crew builds another one under the same name, and whoever waits asks that one.
     """
 
-    def __init__(self, settings: Settings, past: Past) -> None:
+    def __init__(self, settings: Settings, past: Recalled) -> None:
         """`past`: what stopping policies compare with from the beginning."""
         from orchestrator.trial_engine import TrialEngine
 

@@ -19,7 +19,7 @@ from cognition.records import LlmCall
 from orchestrator import actors, placement
 from orchestrator.cluster import Cluster
 from orchestrator.config import Settings
-from orchestrator.early_stopping.past import Past
+from orchestrator.early_stopping.recalled import Recalled
 from orchestrator.errors import UsageError
 from orchestrator.gates import Examiners
 from orchestrator.pools import GATE
@@ -48,7 +48,7 @@ class Crew:
         recording: Sequence[LlmCall],
         folder: Path,
         proposers: Mapping[str, Proposer],
-        past: Callable[[], Past],
+        past: Callable[[], Recalled],
     ) -> None:
         """`state`: what the purse has to remember; `recording`: the replies of a transcript; `past`: for engines."""
         self._settings, self._folder, self._proposers = settings, folder, dict(proposers)

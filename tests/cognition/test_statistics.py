@@ -14,6 +14,7 @@ from cognition.statistics import (
     pooled_std,
     rank_correlation,
     robust_standardise,
+    share_interval,
     spearman,
     student_t_cdf,
     student_t_quantile,
@@ -231,3 +232,18 @@ def test_the_interval_of_a_rank_correlation_covers_it_about_as_often_as_it_says(
         assert found.high is not None
         covered += found.low <= truth <= found.high
     assert 0.92 <= covered / 400 <= 0.99
+
+
+# Worked by hand: none of n gives [0, z^2 / (n + z^2)]; the interval of a half is symmetric about it.
+@pytest.mark.parametrize(
+    ("successes", "num", "low", "high"),
+    [(0, 10, 0.0, 0.27753), (1, 20, 0.00888, 0.23613), (5, 10, 0.23659, 0.76341), (10, 10, 0.72247, 1.0)],
+)
+def test_an_interval_of_a_share_agrees_with_printed_ones(successes: int, num: int, low: float, high: float) -> None:
+    assert share_interval(successes, num) == pytest.approx((low, high), abs=2e-5)
+
+
+@pytest.mark.parametrize(("successes", "num"), [(0, 0), (3, 2), (-1, 5)])
+def test_an_impossible_share_is_refused(successes: int, num: int) -> None:
+    with pytest.raises(ValueError, match="is no share"):
+        share_interval(successes, num)
