@@ -9,6 +9,7 @@ Shapes: B batch, T time, D model width, V vocabulary, N windows.
 from __future__ import annotations
 
 import importlib
+import json
 import math
 import random
 import resource
@@ -127,10 +128,11 @@ def train(channel: Channel) -> None:
     of the training split are in the handed files, as `text` tells (models.data.layout_of).
 
     With save_every_s in the start, checkpoint {task, step, state} + arrays come between the points, that far apart at
-    least; with resume (such a state) + its arrays, the first task goes on after that step.
+    least. With resumes in it, resume {state} + arrays follows, of such a checkpoint: the first task goes on there.
     """
     start = channel.receive()
     stage, seed, slot = stage_of(start.table("stage")), start.integer("seed"), slot_named(start.text("slot"))
+    resume = _state_of(channel.receive()) if start.body.get("resumes") is True else None
     target_parameters = reference_parameters(stage.size, slot.name)
     channel.send("prepared", {"target_parameters": target_parameters})
     mixer_class = _load(_source(start), slot.entry)
@@ -140,7 +142,6 @@ def train(channel: Channel) -> None:
         raise TaskError("error", str(error)) from error
     every_s = start.optional_real("save_every_s")
     saver = _Saver(channel, every_s) if every_s is not None else None
-    resume = _resume_of(start)
     for name in start.texts("tasks"):
         _seed(seed)
         model = build(mixer_class, stage.size, ffn_width, seed, slot.name).to(start.text("device"))
@@ -276,15 +277,13 @@ class _Saver:
         return self._saving
 
     def _send(self, state: TrainingState) -> None:
+        told: dict[str, Json] = {"task": self._task, "step": state.step, "state": json.dumps(state.as_json())}
         with suppress(TooLargeError):  # more tensors than one message can name: trained on without, nothing was sent
-            self._channel.send(
-                "checkpoint", {"task": self._task, "step": state.step, "state": state.as_json()}, state.arrays
-            )
+            self._channel.send("checkpoint", told, state.arrays)
 
 
-def _resume_of(start: Message) -> TrainingState | None:
-    """The state that the parent kept for the first task."""
-    return TrainingState.from_json(start.table("resume"), start.arrays) if "resume" in start.body else None
+def _state_of(message: Message) -> TrainingState:
+    return TrainingState.from_json(json.loads(message.text("state")), message.arrays)
 
 
 def _batches(
