@@ -3,7 +3,6 @@
 import os
 import platform
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from models.sandbox import wire
 from models.sandbox.jail import Limits
 from models.sandbox.parent import Child, Ended, ForkServer, SandboxError
 from tests.models.sandbox import jail_tasks
+from tests.models.sandbox.surroundings import Surroundings
 
 HERE = str(Path(__file__).parent)
 ROOT = Path(HERE).parents[2]
@@ -41,40 +41,6 @@ ALLOWED_ON_CUDA = {
     "shared memory",
     "a file without a name",
 }
-
-
-class Surroundings:
-    """What there is to reach outside the jail."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.chmod(0o711)
-        for name, mode in (("secret", 0o600), ("open", 0o666)):
-            (folder / name).write_text(name)
-            (folder / name).chmod(mode)
-        self.folder = folder
-        self.listener = socket.create_server(("127.0.0.1", 0))
-
-    def told(self, name: str, server: ForkServer) -> dict[str, wire.Json]:
-        return {
-            "name": name,
-            "root": str(ROOT),
-            "folder": str(self.folder),
-            "server": server.start(),
-            "parent": os.getpid(),
-            "port": self.listener.getsockname()[1],
-        }
-
-
-@pytest.fixture(scope="module")
-def surroundings() -> Iterator[Surroundings]:
-    folder = Path(os.path.realpath("/tmp"), f"jail-surroundings-{os.getpid()}")
-    folder.mkdir()
-    found = Surroundings(folder)
-    yield found
-    found.listener.close()
-    for entry in folder.iterdir():
-        entry.unlink()
-    folder.rmdir()
 
 
 @pytest.fixture(scope="module")
