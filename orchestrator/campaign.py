@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from agents.protocols import Proposer
 from agents.purse import PurseState, unanswered_in
@@ -94,7 +95,7 @@ class Campaign:
         self._recording = recording_of(self.settings.llm)
         self.folder.claim(plain(self.settings), facts_of(self.settings, corpus.digest), self.started_at)
         try:
-            self._rows = Rows(self.folder.path, self._tell)
+            self._rows = Rows(self.folder.path, self._tell, self.settings.flow.store_patience_s)
             result = self._result(resumed_finished=True) if self.finished else await self._on_cluster()
             for view in self.views:
                 view.ended(self, result)
@@ -159,7 +160,7 @@ class Campaign:
         )
         await base.start(self._known, searched=any(arm_named(arm).reads for arm in self.settings.arms.drawn))
         steps = Steps(self.settings, self.rows, self.flow, self._crew, self._books, base, self.started_at)
-        main = asyncio.ensure_future(research(steps))
+        main = asyncio.ensure_future(self._kept(research(steps)))
         watch = asyncio.ensure_future(self._watch(main))
         on_signals(lambda name: self._stop(main, name))
         try:
@@ -173,12 +174,22 @@ class Campaign:
             self.stopped_by = str(error)
         finally:
             watch.cancel()
+            self.rows.hurry()
             await self._books.end()
         if self.stopped_by is None:
             self.rows.record(event(FINISHED, detail=str(self.settings.budget.candidates)))
         else:
             self.rows.record(event(STOPPED, detail=self.stopped_by))
+        try:
+            await self.rows.on_disk()
+        except UsageError as error:
+            self.stopped_by = self.stopped_by or str(error)
         return self._result()
+
+    async def _kept(self, research: Coroutine[Any, Any, None]) -> None:
+        """The end of the research is when its rows are on disk."""
+        await research
+        await self.rows.on_disk()
 
     async def _watch(self, main: asyncio.Future[None]) -> None:
         """Heartbeat, requests to stop and progress, twice a second."""
@@ -192,6 +203,8 @@ class Campaign:
                 self._stop(main, "stop request")
             if (broken := self._books.broken) is not None:
                 self._stop(main, broken)
+            if (broken := self.rows.broken) is not None:
+                self._stop(main, broken)
             try:
                 running = await self._crew.running()
             except UsageError as error:
@@ -204,6 +217,7 @@ class Campaign:
 
     def _stop(self, main: asyncio.Future[None], why: str) -> None:
         self.stopped_by = self.stopped_by or why
+        self.rows.hurry()
         main.cancel()
 
     @property

@@ -29,6 +29,7 @@ from orchestrator.estimate import estimate
 from orchestrator.facts import in_words
 from orchestrator.founders import BASELINE_ARM
 from orchestrator.language_steps import DRIFT
+from orchestrator.outbox import REFUSED, TAKEN_AGAIN
 from orchestrator.population import CLIMBED
 from orchestrator.prediction import correlation_line
 from orchestrator.result import Result
@@ -196,6 +197,10 @@ def _line(campaign: Campaign, record: Record) -> str | None:
             return f"ranks     {correlation_line(record)}"
         case Event() if record.kind == DRIFT:
             return f"judge     its scores have moved since the first calibration: {record.detail}"
+        case Event() if record.kind == REFUSED:
+            return f"store     cannot be written: {record.detail}"
+        case Event() if record.kind == TAKEN_AGAIN:
+            return f"store     written again {record.detail}"
         case Report() if record.refused:
             return f"refused   {record.number:>4}.{record.attempt}  {record.kind.value}: {_short(record.detail)}"
         case Trial() if not record.succeeded:
