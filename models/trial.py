@@ -28,6 +28,7 @@ from models.sandbox.sealed import Sealed, Subject, TrialError, commitment, evalu
 from models.sandbox.wire import Array, Json, Message
 from models.scale import CANARY, TEXT, Stage
 from models.slots import slot_named
+from models.steady_clock import SteadyClock
 
 __all__ = ["ExamJob", "TrialJob", "TrialRun", "examine"]
 
@@ -79,6 +80,7 @@ class TrialRun:
         self._child: Child | None = None
         self._ending: tuple[TrialStatus, FailureKind | None, str] | None = None
         self._trial: Trial | None = None
+        self._clock = SteadyClock()
         self._started_at = 0.0
         self._deadline = 0.0
         self._unseen = ""  # digest of the evaluation's text
@@ -122,7 +124,8 @@ class TrialRun:
             child.kill()
 
     def _run(self) -> Generator[Metric, None, Trial]:
-        self._started_at = time.time()
+        self._clock = SteadyClock()
+        self._started_at = self._clock.now()
         self._server.start()
         text = self._text_windows()
         self._unseen = hashlib.blake2b(text.inputs.tobytes(), digest_size=16).hexdigest()
@@ -132,7 +135,7 @@ class TrialRun:
                 raise TrialError(FailureKind.error, problem)
             yield from self._canary()
             yield from self._train((TEXT, *(spec.name for spec in self._job.stage.probes)))
-            self._progress.sealed_since = time.time()
+            self._progress.sealed_since = self._clock.now()
             sealed = self._evaluate({TEXT: text} | self._probe_sets(), self._job.stage.audit_positions)
             if found := unbelievable(sealed.scores[TEXT].loss, self._job.pace, self._job.anomalies):
                 raise TrialError(found.kind, found.detail)
@@ -202,7 +205,7 @@ class TrialRun:
             for task in tasks:
                 _require_task(expect(child, "begun"), task)
                 if not self._progress.first_step_at:
-                    self._progress.first_step_at = time.time()
+                    self._progress.first_step_at = self._clock.now()
                 yield from self._follow(child, task, self._state_limit(target))
 
     def _follow(self, child: Child, task: str, max_array_bytes: int) -> Generator[Metric, None, None]:
@@ -216,7 +219,7 @@ class TrialRun:
                 self._progress.weights[task] = dict(message.arrays)
                 return
             last = message.integer("step", low=last + 1, high=plan.steps)
-            self._progress.last_step_at = time.time()
+            self._progress.last_step_at = self._clock.now()
             metric = Metric(
                 trial_id=self._job.trial_id,
                 task=task,
@@ -300,7 +303,7 @@ class TrialRun:
     def _trial_of(
         self, status: TrialStatus, *, failure: FailureKind | None = None, detail: str = "", sealed: Sealed | None = None
     ) -> Trial:
-        job, seen, finished_at = self._job, self._progress, time.time()
+        job, seen, finished_at = self._job, self._progress, self._clock.now()
         scores = _scores(job.stage, sealed, seen.canary)
         accuracies = [score.value for score in scores if score.chance is not None]
         return Trial(

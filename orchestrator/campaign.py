@@ -62,6 +62,7 @@ class Campaign:
         self.folder = RunFolder(fresh_path(path) if settings.run.fresh else path)
         self.views = tuple(views)
         self.started_at = time.time()
+        self._since = time.monotonic()
         self.cluster: Cluster | None = None
         self.stopped_by: str | None = None
         self.layers: Sequence[Layer] = ()
@@ -159,7 +160,7 @@ class Campaign:
             source=RemoteSource(self._crew.librarian) if self.settings.llm.embedding.model else None,
         )
         await base.start(self._known, searched=any(arm_named(arm).reads for arm in self.settings.arms.drawn))
-        steps = Steps(self.settings, self.rows, self.flow, self._crew, self._books, base, self.started_at)
+        steps = Steps(self.settings, self.rows, self.flow, self._crew, self._books, base, self._since)
         main = asyncio.ensure_future(self._kept(research(steps)))
         watch = asyncio.ensure_future(self._watch(main))
         on_signals(lambda name: self._stop(main, name))
@@ -195,9 +196,8 @@ class Campaign:
         """Heartbeat, requests to stop and progress, twice a second."""
         next_beat = 0.0
         while not main.done():
-            now = time.time()
-            if now > next_beat:
-                self.folder.beat(now)
+            if (now := time.monotonic()) > next_beat:
+                self.folder.beat(time.time())
                 next_beat = now + HEARTBEAT_S
             if self.folder.asked_to_stop:
                 self._stop(main, "stop request")
@@ -219,6 +219,11 @@ class Campaign:
         self.stopped_by = self.stopped_by or why
         self.rows.hurry()
         main.cancel()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since this start."""
+        return time.monotonic() - self._since
 
     @property
     def rows(self) -> Rows:
@@ -266,7 +271,7 @@ class Campaign:
             stages=tuple(stage.name for stage in self.settings.scale.stages),
             set_aside=self.rows.set_aside,
             spend=self.population.spent(),
-            elapsed_s=time.time() - self.started_at,
+            elapsed_s=self.elapsed_s,
             stopped_by=self.stopped_by,
             resumed_finished=resumed_finished,
         )

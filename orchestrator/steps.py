@@ -49,8 +49,9 @@ class Steps:
         crew: Crew,
         books: Books,
         base: CognitionBase,
-        started_at: float,
+        since: float,
     ) -> None:
+        """`since`: the monotonic clock when the campaign started."""
         self.settings = settings
         self._base = base
         self._books = books
@@ -58,7 +59,7 @@ class Steps:
         self.flow = flow
         self._rows = rows
         self._crew = crew
-        self._started_at = started_at
+        self._since = since
         self._asked: dict[int, str] = {}  # number -> arm
         self._num_founders = len(settings.campaign.founders)
         self._first = settings.ladder.first
@@ -348,7 +349,7 @@ class Steps:
 
     def _check_wall(self) -> None:
         limit = self.settings.budget.wall_hours
-        if limit is not None and time.time() - self._started_at > limit * 3600:
+        if limit is not None and time.monotonic() - self._since > limit * 3600:
             raise UsageError(
                 f"budget.wall_hours={limit:g} is used up: start again to go on, with a larger one if need be"
             )
