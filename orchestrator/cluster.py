@@ -44,6 +44,10 @@ def connect(settings: ClusterSettings, pools: Mapping[str, Pool], first: str, na
         return _described("the Ray of this process", settings, pools, first, owned=False)
     address = _address(settings)
     private = address == "local"
+    if private:
+        # Its watch would end a worker of ours for the memory that a candidate took. Candidates have limits of their
+        # own, and beyond those the kernel ends the largest of them first (models/sandbox/own_process.py).
+        os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
     own: dict[str, Any] = {"include_dashboard": False, "num_cpus": _cpus(settings, pools)} if private else {}
     try:
         ray.init(address=address, namespace=namespace, log_to_driver=False, logging_level=logging.ERROR, **own)
