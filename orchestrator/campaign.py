@@ -8,6 +8,7 @@ result = campaign.run()
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import uuid
 from collections.abc import Coroutine, Mapping, Sequence
@@ -31,6 +32,7 @@ from orchestrator.embedding import RemoteSource
 from orchestrator.errors import UsageError
 from orchestrator.facts import facts_of, in_words
 from orchestrator.flow import FIXED_LOOK_AHEAD, Flow
+from orchestrator.head import until_lost
 from orchestrator.language import recording_of
 from orchestrator.look_ahead import LookAhead
 from orchestrator.population import Population
@@ -44,6 +46,7 @@ from orchestrator.values import plain
 FINISHED = "campaign_finished"
 STOPPED = "campaign_stopped"
 _TICK_S = 0.5
+_HEADLESS_S = 5.0
 
 
 class Campaign:
@@ -67,6 +70,7 @@ class Campaign:
         self.stopped_by: str | None = None
         self.layers: Sequence[Layer] = ()
         self._rows: Rows | None = None
+        self._head_lost = False
 
     @classmethod
     def compose(
@@ -138,7 +142,7 @@ class Campaign:
             try:
                 return await self._drive()
             finally:
-                self._crew.end()
+                self._crew.end(head_lost=self._head_lost)
         finally:
             disconnect(self.cluster)
 
@@ -163,6 +167,7 @@ class Campaign:
         steps = Steps(self.settings, self.rows, self.flow, self._crew, self._books, base, self._since)
         main = asyncio.ensure_future(self._kept(research(steps)))
         watch = asyncio.ensure_future(self._watch(main))
+        head = asyncio.ensure_future(self._watch_head(main))
         on_signals(lambda name: self._stop(main, name))
         try:
             await main
@@ -175,8 +180,10 @@ class Campaign:
             self.stopped_by = str(error)
         finally:
             watch.cancel()
+            head.cancel()
             self.rows.hurry()
-            await self._books.end()
+            with contextlib.suppress(TimeoutError):  # without a head, the ledger may be out of reach
+                await asyncio.wait_for(self._books.end(), _HEADLESS_S if self._head_lost else None)
         if self.stopped_by is None:
             self.rows.record(event(FINISHED, detail=str(self.settings.budget.candidates)))
         else:
@@ -214,6 +221,12 @@ class Campaign:
             for view in self.views:
                 view.tick(self, running)
             await asyncio.sleep(_TICK_S)
+
+    async def _watch_head(self, main: asyncio.Future[None]) -> None:
+        assert self.cluster is not None
+        why = await until_lost(self.cluster.head, self.settings.cluster.head_patience_s)
+        self._head_lost = True
+        self._stop(main, why)
 
     def _stop(self, main: asyncio.Future[None], why: str) -> None:
         self.stopped_by = self.stopped_by or why

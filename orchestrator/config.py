@@ -151,10 +151,16 @@ class ClusterSettings:
     address: str | None = None
     slots: int | None = None
     connect_timeout_s: float = 10.0
+    head_patience_s: float = 20.0
 
     def __post_init__(self) -> None:
         _positive("cluster.slots", self.slots)
         _positive("cluster.connect_timeout_s", self.connect_timeout_s)
+        if not 1 <= self.head_patience_s <= 30:
+            raise ValueError(
+                f"cluster.head_patience_s is {self.head_patience_s}: use 1 to 30, since Ray itself ends a process "
+                "whose head has been gone for a minute"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
