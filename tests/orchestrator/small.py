@@ -10,9 +10,15 @@ from cognition.records import Candidate, Claim, Event, Insight, Report, Trial, V
 from orchestrator.campaign import Campaign
 from orchestrator.result import Result, View
 
+# Where the machine is busy, no deadline and no anomaly of time may change what comes out.
+PATIENT = (
+    *("scale.stages.explore.deadline_s=600", "scale.stages.verify.deadline_s=600", "flow.gate_deadline_s=600"),
+    *("anomalies.slow_factor=null", "anomalies.silent_floor_s=300"),
+)
 SMALL = (
-    *("+campaign=linear_attn", "scale=tiny", "campaign.founders=[delta_net,linear_attention]", "budget.candidates=3"),
+    *("+campaign=linear_attn", "scale=tiny", "campaign.founders=[delta_net,linear_attention]", "budget.candidates=2"),
     *("data.max_bytes=1500000", "deterministic=true", "flow.look_ahead=3", "tracking=none", "cluster.slots=2"),
+    *("stages.verify.best=1", *PATIENT),
 )
 
 

@@ -49,7 +49,7 @@ def test_a_memory_bomb_ends_its_own_trial_and_its_host_goes_on(
         folder,
         f"campaign.founders=[{','.join(founders)}]",
         "budget.candidates=0",
-        "campaign.verify_best=0",
+        "stages.verify.best=0",
         "scale.stages.explore.batch_size=7",  # as nothing else in a campaign has it
         "sandbox.memory_gb=0.5",
     )

@@ -136,5 +136,5 @@ def test_readers_go_on_while_the_disk_is_full(undisturbed: Path, small_disk: Pat
         (small_disk / "filler").unlink()
 
     saboteur = Saboteur(fill_and_read, read_and_mend, at=3)
-    run(folder, "budget.candidates=0", "campaign.verify_best=0", views=[saboteur])
+    run(folder, "budget.candidates=0", "stages.verify.best=0", views=[saboteur])
     assert counts == [3, 3]
