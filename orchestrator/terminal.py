@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,7 @@ class Terminal:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or terminal_console()
         self._live: Live | None = None
-        self._last_plain = -_PLAIN_EVERY_S
+        self._last_plain = -math.inf
 
     def started(self, campaign: Campaign) -> None:
         for name, text in _choices(campaign):
