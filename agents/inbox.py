@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import hashlib
+import os
 import time
 from pathlib import Path
 from string import Template
@@ -53,9 +55,9 @@ class InboxProposer:
 
     async def _answered(self, brief: Brief, attempt: int, text: str, mended: Candidate | None) -> Candidate:
         place = place_of(self._folder, brief.number, attempt)
-        place.mkdir(parents=True, exist_ok=True)
-        (place / "brief.md").write_text(text)
-        path = await self._file_in(place, brief.entry)
+        deadline = time.monotonic() + self._timeout_s
+        await _written(place / "brief.md", text, deadline)
+        path = await self._file_in(place, brief.entry, deadline)
         source = path.read_text()
         name = mended.name if mended and path.stem in ("answer", "mixer") else path.stem
         return Candidate(
@@ -73,19 +75,22 @@ class InboxProposer:
             created_at=brief.now,
         )
 
-    async def _file_in(self, place: Path, entry: str) -> Path:
+    async def _file_in(self, place: Path, entry: str, deadline: float) -> Path:
         """The first .py file, by name, that can be taken; files that cannot are told about once."""
-        deadline = time.monotonic() + self._timeout_s
         told: set[str] = set()
+        looks = _Looks()
         while True:
             for path in sorted(place.glob("*.py")):
-                wrong = _wrong_with(path, entry)
+                wrong = _wrong_with(path, entry, looks)
                 if wrong is None:
                     return path
                 mark = f"{path.name}: {wrong}"
                 if wrong and mark not in told:
                     told.add(mark)
-                    with (place / "complaints.md").open("a", encoding="utf-8", errors="replace") as file:
+                    with (
+                        contextlib.suppress(OSError),
+                        (place / "complaints.md").open("a", encoding="utf-8", errors="replace") as file,
+                    ):
                         file.write(f"- {mark}\n")
             if time.monotonic() > deadline:
                 raise NoProposal(f"no file came into {place} within {self._timeout_s:g} s")
@@ -104,19 +109,46 @@ def brief_in(inbox: Path, number: int, attempt: int) -> str:
 
 
 def tell_outcome(inbox: Path, candidate: Candidate, text: str) -> None:
-    """Leave what came of an attempt beside its brief; nothing where nobody was asked."""
+    """Leave what came of an attempt beside its brief; nothing where nobody was asked, or the disk is full."""
     place = place_of(inbox, candidate.number, candidate.attempt)
     if place.is_dir():
-        (place / "outcome.md").write_text(f"# {candidate.name}\n\n{text}\n")
+        with contextlib.suppress(OSError):
+            (place / "outcome.md").write_text(f"# {candidate.name}\n\n{text}\n")
 
 
-def _wrong_with(path: Path, entry: str) -> str | None:
+class _Looks:
+    """Which files have stayed as they are for a moment: by what was seen, since their times are another clock's."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Path, tuple[tuple[int, int], float]] = {}
+
+    def settled(self, path: Path, found: os.stat_result) -> bool:
+        now, state = time.monotonic(), (found.st_size, found.st_mtime_ns)
+        if path not in self._seen or self._seen[path][0] != state:
+            self._seen[path] = (state, now)
+        return now - self._seen[path][1] >= _SETTLED_S
+
+
+async def _written(path: Path, text: str, deadline: float) -> None:
+    """Write a file, waiting where the disk is full or the folder cannot be written. Raises NoProposal in the end."""
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise NoProposal(f"{path} cannot be written: {error}") from error
+        await asyncio.sleep(_POLL_S)
+
+
+def _wrong_with(path: Path, entry: str, looks: _Looks) -> str | None:
     """None: it can be taken. "": not yet. Else what is wrong with it."""
     try:
         found = path.lstat()
         if not path.is_file() or path.is_symlink():
             return "it is no plain file"
-        if time.time() - found.st_mtime < _SETTLED_S:
+        if not looks.settled(path, found):
             return ""
         if found.st_size > _LARGEST:
             return f"it has {found.st_size} bytes; {_LARGEST} are allowed"

@@ -82,9 +82,13 @@ class Purse:
         seed: int = 0,
         state: PurseState | None = None,
         write_ahead: bool = True,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        """`write_ahead`: wait until intents are on disk; false where nobody writes."""
+        """`write_ahead`: wait until intents are on disk; false where nobody writes.
+
+        `clock`: for rates and expiry, goes forward whoever sets the time; `now`: seconds since the epoch, for stamps.
+        """
         state = state or PurseState()
         self.ledger = BudgetLedger(limits)
         self.ledger.restore(state.spent)
@@ -101,7 +105,7 @@ class Purse:
         self._open: dict[str, _Open] = {}
         self._outbox = _Outbox()
         self._write_ahead = write_ahead
-        self._clock = clock
+        self._clock, self._now = clock, now
         self._changed = asyncio.Condition()
 
     # ---- who is asked ---------------------------------------------------------------------------------------------
@@ -138,7 +142,7 @@ class Purse:
         """
         if (paid := self._paid.get(_question(call))) is not None:
             return Ticket(call=call, paid=paid)
-        call = dataclasses.replace(call, call_id=uuid.uuid4().hex, created_at=self._clock())
+        call = dataclasses.replace(call, call_id=uuid.uuid4().hex, created_at=self._now())
         async with self._changed:
             while True:
                 self._expire()
@@ -152,7 +156,7 @@ class Purse:
                     wait = None
                 await self._sleep(wait)
             self._rate(call.model).start(worst.tokens, self._clock())
-            ticket = Ticket(call=dataclasses.replace(call, created_at=self._clock()), reservation=answer)
+            ticket = Ticket(call=dataclasses.replace(call, created_at=self._now()), reservation=answer)
             expires = self._clock() + _EXPIRES_FACTOR * self._timeouts.get(call.model, 600.0)
             self._open[call.call_id] = _Open(ticket=ticket, owner=owner, expires_at=expires)
             place = self._put(_intent(ticket))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -94,7 +95,8 @@ def write_durably(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it may refuse this as well; the next attempt writes over the file
+            temporary.unlink()
         raise
     sync_folder(path.parent)
 

@@ -39,6 +39,10 @@ class _Snapshot:
     tables: dict[str, tuple[Fragment, ...]]  # those whose bytes are right
 
 
+class NoLineage(ValueError):
+    """There is no lineage in the run folder, or none any more."""
+
+
 class Reader:
     """Reads `<folder>/lineage`, with or without a writer beside it. Not safe for use by several threads."""
 
@@ -46,11 +50,11 @@ class Reader:
         """Look for the lineage of a run folder.
 
         Raises:
-            ValueError: there is no run folder or no lineage in it.
+            NoLineage: there is no run folder or no lineage in it.
         """
         self._lineage = Path(folder) / LINEAGE
         if not Path(folder).is_dir():
-            raise ValueError(f"no run folder {folder}; give the folder of a campaign, runs/<name>")
+            raise NoLineage(f"no run folder {folder}; give the folder of a campaign, runs/<name>")
         self._verified: set[Fragment] = set()
         self._skipped: tuple[Skipped, ...] = ()
         self._retries = 0
@@ -155,7 +159,7 @@ class Reader:
         try:
             return read_manifest(self._lineage)
         except (FileNotFoundError, NotADirectoryError):
-            raise ValueError(
+            raise NoLineage(
                 f"no lineage in {self._lineage.parent}: {self._lineage} has no manifest; "
                 "give the folder of a campaign that has started, runs/<name>"
             ) from None

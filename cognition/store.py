@@ -10,12 +10,11 @@ Not covered: two writers on one folder (the campaign's lease refuses the second)
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,17 +29,34 @@ from cognition.schema import REPEATABLE, TABLES, digest_of, encode, key_of
 
 LINEAGE = "lineage"
 
+Keys = dict[str, set[tuple[Any, ...]]]  # of the tables that have keys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Doubt:
+    """A manifest that could not be replaced for sure: the disk holds the old one or the new one."""
+
+    records: tuple[Record, ...] = ()  # of the group that it would have committed; none for a merge
+    keys: Keys
+    files: tuple[str, ...] = ()  # its fragments
+
 
 class Store:
     """The writer of `<folder>/lineage`. Made by `Store.open`; safe to call from several threads of one process."""
 
-    def __init__(self, lineage: Path, manifest: Manifest, *, merge_above: int, grace_s: float, now: Any) -> None:
+    def __init__(
+        self, lineage: Path, manifest: Manifest, *, merge_above: int, grace_s: float, now: Any, clock: Any
+    ) -> None:
         self._lineage = lineage
         self._manifest = manifest
         self._merge_above = merge_above
         self._grace_s = grace_s
         self._now: Callable[[], float] = now
-        self._keys: dict[str, set[tuple[Any, ...]]] = {table: set() for table in TABLES if table not in REPEATABLE}
+        self._clock: Callable[[], float] = clock
+        # What earlier processes retired has its whole grace period again: no clock is common to both.
+        self._retired_since: dict[Retired, float] = dict.fromkeys(manifest.retired, self._clock())
+        self._doubt: _Doubt | None = None
+        self._keys: Keys = {table: set() for table in TABLES if table not in REPEATABLE}
         self._set_aside: list[SetAside] = []
         self._lock = threading.Lock()
         self._closed = ""  # why, once it is
@@ -53,6 +69,7 @@ class Store:
         merge_above: int = 64,
         grace_s: float = 120.0,
         now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> Self:
         """Open or create the store of a run folder, and bring it in order.
 
@@ -64,7 +81,8 @@ class Store:
             folder: the run folder; the store lives in its `lineage` folder.
             merge_above: a table is merged when it has more than this many fragments of single commits.
             grace_s: seconds for which merged-away files stay readable.
-            now: seconds since the epoch.
+            now: seconds since the epoch, for stamps.
+            clock: seconds that only go forward, for the grace period: a stamp may be hours wrong.
 
         Raises:
             ValueError: the manifest is damaged, or missing while fragments are there; an argument is out of range.
@@ -75,7 +93,7 @@ class Store:
             raise ValueError(f"grace_s={grace_s}: give 0 or more seconds")
         lineage = Path(folder) / LINEAGE
         manifest = _load_or_create(lineage)
-        store = cls(lineage, manifest, merge_above=merge_above, grace_s=grace_s, now=now)
+        store = cls(lineage, manifest, merge_above=merge_above, grace_s=grace_s, now=now, clock=clock)
         store._bring_in_order()
         return store
 
@@ -94,11 +112,13 @@ class Store:
         Raises:
             ValueError: a key is in the store already or twice in the group (`metrics` alone may repeat), a value does
                 not fit its column, or the store is closed. Nothing was written.
-            OSError: the file system refused. Where it refused the manifest itself, the outcome is known only to the
-                disk: the store closes, and opening it again tells.
+            OSError: the file system refused. Nothing was written, or, where it refused the manifest itself, all of it
+                may have been: append the same group again, and it is in the store once.
         """
         with self._lock:
             self._check_open()
+            if self._settled() == records and records:
+                return
             groups: dict[str, list[Record]] = {}
             for record in records:
                 groups.setdefault(record.TABLE, []).append(record)
@@ -106,10 +126,8 @@ class Store:
             tables = {table: encode(TABLES[table], group) for table, group in groups.items()}
             if not tables:
                 return
-            self._commit(tables)
-            for table, keys in new_keys.items():
-                if table not in REPEATABLE:
-                    self._keys[table] |= keys
+            self._commit(tables, _Doubt(records=records, keys=new_keys))
+            self._learn(new_keys)
             try:
                 self._merge(self._merge_above)
             except OSError:
@@ -129,6 +147,7 @@ class Store:
         """
         with self._lock:
             self._check_open()
+            self._settled()
             merged = self._merge(self._merge_above if above is None else above)
             self._sweep()
             return merged
@@ -137,7 +156,8 @@ class Store:
         """Remove what outlived its grace period; appending after this is an error. Closing twice is none."""
         with self._lock:
             if not self._closed:
-                self._sweep()
+                with contextlib.suppress(OSError):  # nothing is lost: the next opening removes what stayed
+                    self._sweep()
                 self._closed = "it was closed"
             self._keys.clear()
 
@@ -167,44 +187,77 @@ class Store:
             keys.add(key)
         return keys
 
-    def _commit(self, tables: dict[str, pa.Table]) -> None:
+    def _learn(self, keys: Keys) -> None:
+        for table, new in keys.items():
+            if table not in REPEATABLE:
+                self._keys[table] |= new
+
+    def _settled(self) -> tuple[Record, ...]:
+        """Ask the disk what came of a manifest that could not be replaced for sure; the group that it did commit.
+
+        Raises:
+            OSError: the disk does not tell, so the doubt stays.
+        """
+        if (doubt := self._doubt) is None:
+            return ()
+        found = read_manifest(self._lineage)
+        committed = found.generation > self._manifest.generation
+        if committed:
+            # It can be read, which does not say that it would outlive a power cut: written once more, it does.
+            found = replace(found, generation=found.generation + 1)
+            write_manifest(self._lineage, found)
+            self._manifest = found
+            self._learn(doubt.keys)
+        else:
+            self._remove(doubt.files)
+        self._doubt = None
+        return doubt.records if committed else ()
+
+    def _remove(self, files: Iterable[str]) -> None:
+        """Files that no state names; what stays is removed by the next opening, or written over."""
+        for file in files:
+            with contextlib.suppress(OSError):
+                (self._lineage / file).unlink()
+
+    def _commit(self, tables: dict[str, pa.Table], doubt: _Doubt) -> None:
         """Fragments first, manifest last."""
         manifest = self._manifest
         number = manifest.next_fragment
         live = dict(manifest.tables)
-        written: list[Path] = []
+        written: list[str] = []
         try:
             for table, rows in tables.items():
                 file = f"{table}/{number:010d}-0.parquet"
-                written.append(self._lineage / file)
+                written.append(file)
                 fragment = write_fragment(self._lineage, file, rows, level=0, digest=digest_of(TABLES[table]))
                 live[table] = (*live.get(table, ()), fragment)
                 number += 1
         except BaseException:
-            for path in written:
-                path.unlink(missing_ok=True)
+            self._remove(written)
             raise
-        self._publish(replace(manifest, tables=live, next_fragment=number))
+        self._publish(replace(manifest, tables=live, next_fragment=number), doubt=replace(doubt, files=tuple(written)))
 
-    def _publish(self, manifest: Manifest) -> None:
+    def _publish(self, manifest: Manifest, *, doubt: _Doubt | None = None) -> None:
         """Make this the store's state; files whose grace period is over go with it."""
-        deadline = self._now() - self._grace_s
-        expired = [entry for entry in manifest.retired if entry.retired_at <= deadline]
-        kept = tuple(entry for entry in manifest.retired if entry.retired_at > deadline)
+        expired = [entry for entry in manifest.retired if self._expired(entry)]
+        kept = tuple(entry for entry in manifest.retired if entry not in expired)
         manifest = replace(manifest, generation=manifest.generation + 1, retired=kept)
         try:
             write_manifest(self._lineage, manifest)
         except BaseException:
-            self._closed = "its manifest could not be replaced"
+            self._doubt = doubt or _Doubt(keys={})
             raise
         self._manifest = manifest
-        for file in itertools.chain.from_iterable(entry.files for entry in expired):
-            with contextlib.suppress(OSError):  # the state is published; the next opening removes what stayed
-                (self._lineage / file).unlink()
+        for entry in expired:
+            del self._retired_since[entry]
+            self._remove(entry.files)
+
+    def _expired(self, entry: Retired) -> bool:
+        now = self._clock()
+        return now - self._retired_since.setdefault(entry, now) >= self._grace_s
 
     def _sweep(self) -> None:
-        deadline = self._now() - self._grace_s
-        if any(entry.retired_at <= deadline for entry in self._manifest.retired):
+        if any(self._expired(entry) for entry in self._manifest.retired):
             self._publish(self._manifest)
 
     def _merge(self, above: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 
 from cognition.records import Metric
@@ -52,10 +51,10 @@ class Progress:
         self.trained_before_s = before.trained_s
         self.continued_from = before.step if before.task == TEXT else text_steps
 
-    def checkpoint(self, job: str, task: str, step: int, message: Message) -> Checkpoint:
+    def checkpoint(self, job: str, task: str, step: int, message: Message, now: float) -> Checkpoint:
         """This, with what the training child handed over, as its word. Raises MalformedError."""
         assert self.canary is not None
-        state, now = message.text("state", limit=_MAX_STATE_CHARS + 1), time.time()
+        state = message.text("state", limit=_MAX_STATE_CHARS + 1)
         if len(state) > _MAX_STATE_CHARS:
             raise MalformedError(f"checkpoint.state has more than {_MAX_STATE_CHARS} characters")
         return Checkpoint(

@@ -31,6 +31,7 @@ from models.sandbox.wire import Array, Json, Message
 from models.saved_trial import SavedTrial
 from models.scale import CANARY, TEXT, Stage
 from models.slots import slot_named
+from models.steady_clock import SteadyClock
 
 __all__ = ["ExamJob", "TrialJob", "TrialRun", "examine"]
 
@@ -77,6 +78,7 @@ class TrialRun:
         self._child: Child | None = None
         self._ending: tuple[TrialStatus, FailureKind | None, str] | None = None
         self._trial: Trial | None = None
+        self._clock = SteadyClock()
         self._started_at = 0.0
         self._deadline = 0.0
         self._unseen = ""  # digest of the evaluation's text
@@ -125,7 +127,8 @@ class TrialRun:
         return replace(trial, detail="\n".join(filter(None, (trial.detail, self._saved.problem))))
 
     def _attempt(self) -> Generator[Metric, None, Trial]:
-        self._started_at = self._progress.elapsed_from = time.time()
+        self._clock = SteadyClock()
+        self._started_at = self._progress.elapsed_from = self._clock.now()
         self._server.start()
         text = self._text_windows()
         self._unseen = hashlib.blake2b(text.inputs.tobytes(), digest_size=16).hexdigest()
@@ -141,7 +144,7 @@ class TrialRun:
                 yield from self._take_up(before)
             tasks = (TEXT, *(spec.name for spec in self._job.stage.probes))
             yield from self._train(tasks[tasks.index(before.task) :] if before is not None else tasks, before)
-            self._progress.sealed_since = time.time()
+            self._progress.sealed_since = self._clock.now()
             sealed = self._evaluate({TEXT: text} | self._probe_sets(), self._job.stage.audit_positions)
             if found := unbelievable(sealed.scores[TEXT].loss, self._job.pace, self._job.anomalies):
                 raise TrialError(found.kind, found.detail)
@@ -224,9 +227,9 @@ class TrialRun:
             for task in tasks:
                 _require_task(expect(child, "begun"), task)
                 if before is not None and task == before.task:
-                    progress.elapsed_from = time.time() - before.elapsed_s
+                    progress.elapsed_from = self._clock.now() - before.elapsed_s
                 if not progress.first_step_at:
-                    progress.first_step_at = time.time()
+                    progress.first_step_at = self._clock.now()
                 done = before.step if before is not None and task == before.task else 0
                 yield from self._follow(child, task, done, self._state_limit(target))
 
@@ -243,10 +246,11 @@ class TrialRun:
             if message.kind == "checkpoint":
                 saved = message.integer("step", low=max(last, saved + 1), high=plan.steps - 1)
                 if self._saved.due:
-                    self._saved.save(self._progress.checkpoint(self._job.digest, task, saved, message))
+                    now = self._clock.now()
+                    self._saved.save(self._progress.checkpoint(self._job.digest, task, saved, message, now))
                 continue
             last = message.integer("step", low=last + 1, high=plan.steps)
-            self._progress.last_step_at = time.time()
+            self._progress.last_step_at = self._clock.now()
             metric = Metric(
                 trial_id=self._job.trial_id,
                 task=task,
@@ -337,7 +341,7 @@ class TrialRun:
     def _trial_of(
         self, status: TrialStatus, *, failure: FailureKind | None = None, detail: str = "", sealed: Sealed | None = None
     ) -> Trial:
-        job, seen, finished_at = self._job, self._progress, time.time()
+        job, seen, finished_at = self._job, self._progress, self._clock.now()
         scores = scores_of(job.stage, sealed, seen.canary)
         accuracies = [score.value for score in scores if score.chance is not None]
         return Trial(

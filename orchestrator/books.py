@@ -8,6 +8,7 @@ from typing import Any
 
 import ray
 
+from orchestrator.errors import UsageError
 from orchestrator.rows import Rows
 
 
@@ -39,24 +40,28 @@ class Books:
         error = self._task.exception()
         if isinstance(error, ray.exceptions.RayError):
             return "the ledger's process ended"
+        if isinstance(error, UsageError):
+            return str(error)
         return f"the rows of model calls cannot be written ({error})"
 
     async def end(self) -> None:
         """Whatever is still open is cancelled and keeps its reservation; then nothing more is written."""
         if self._task is None:
             return
-        with contextlib.suppress(ray.exceptions.RayError):  # a dead ledger has nothing more to say
+        # A dead ledger has nothing more to say, and what a full disk does not take is in its intents.
+        with contextlib.suppress(ray.exceptions.RayError, UsageError):
             await self._ledger.abandon.remote()
             await self.caught_up()
         task, self._task = self._task, None
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, ray.exceptions.RayError):
+        with contextlib.suppress(asyncio.CancelledError, ray.exceptions.RayError, UsageError):
             await task
 
     async def _write(self) -> None:
         while True:
             records = await self._ledger.rows.remote()
             self._rows.record(*records)
+            await self._rows.on_disk()
             await self._ledger.written.remote(len(records))
 
 

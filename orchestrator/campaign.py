@@ -8,10 +8,12 @@ result = campaign.run()
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from agents.protocols import Proposer
 from agents.purse import PurseState, unanswered_in
@@ -30,6 +32,7 @@ from orchestrator.embedding import RemoteSource
 from orchestrator.errors import UsageError
 from orchestrator.facts import facts_of, in_words
 from orchestrator.flow import FIXED_LOOK_AHEAD, Flow
+from orchestrator.head import until_lost
 from orchestrator.language import recording_of
 from orchestrator.look_ahead import LookAhead
 from orchestrator.population import Population
@@ -43,6 +46,7 @@ from orchestrator.values import plain
 FINISHED = "campaign_finished"
 STOPPED = "campaign_stopped"
 _TICK_S = 0.5
+_HEADLESS_S = 5.0
 
 
 class Campaign:
@@ -61,10 +65,12 @@ class Campaign:
         self.folder = RunFolder(fresh_path(path) if settings.run.fresh else path)
         self.views = tuple(views)
         self.started_at = time.time()
+        self._since = time.monotonic()
         self.cluster: Cluster | None = None
         self.stopped_by: str | None = None
         self.layers: Sequence[Layer] = ()
         self._rows: Rows | None = None
+        self._head_lost = False
 
     @classmethod
     def compose(
@@ -94,7 +100,7 @@ class Campaign:
         self._recording = recording_of(self.settings.llm)
         self.folder.claim(plain(self.settings), facts_of(self.settings, corpus.digest), self.started_at)
         try:
-            self._rows = Rows(self.folder.path, self._tell)
+            self._rows = Rows(self.folder.path, self._tell, self.settings.flow.store_patience_s)
             result = self._result(resumed_finished=True) if self.finished else await self._on_cluster()
             for view in self.views:
                 view.ended(self, result)
@@ -136,7 +142,7 @@ class Campaign:
             try:
                 return await self._drive()
             finally:
-                self._crew.end()
+                self._crew.end(head_lost=self._head_lost)
         finally:
             disconnect(self.cluster)
 
@@ -158,9 +164,10 @@ class Campaign:
             source=RemoteSource(self._crew.librarian) if self.settings.llm.embedding.model else None,
         )
         await base.start(self._known, searched=any(arm_named(arm).reads for arm in self.settings.arms.drawn))
-        steps = Steps(self.settings, self.rows, self.flow, self._crew, self._books, base, self.started_at)
-        main = asyncio.ensure_future(research(steps))
+        steps = Steps(self.settings, self.rows, self.flow, self._crew, self._books, base, self._since)
+        main = asyncio.ensure_future(self._kept(research(steps)))
         watch = asyncio.ensure_future(self._watch(main))
+        head = asyncio.ensure_future(self._watch_head(main))
         on_signals(lambda name: self._stop(main, name))
         try:
             await main
@@ -173,24 +180,37 @@ class Campaign:
             self.stopped_by = str(error)
         finally:
             watch.cancel()
-            await self._books.end()
+            head.cancel()
+            self.rows.hurry()
+            with contextlib.suppress(TimeoutError):  # without a head, the ledger may be out of reach
+                await asyncio.wait_for(self._books.end(), _HEADLESS_S if self._head_lost else None)
         if self.stopped_by is None:
             self.rows.record(event(FINISHED, detail=str(self.settings.budget.candidates)))
         else:
             self.rows.record(event(STOPPED, detail=self.stopped_by))
+        try:
+            await self.rows.on_disk()
+        except UsageError as error:
+            self.stopped_by = self.stopped_by or str(error)
         return self._result()
+
+    async def _kept(self, research: Coroutine[Any, Any, None]) -> None:
+        """The end of the research is when its rows are on disk."""
+        await research
+        await self.rows.on_disk()
 
     async def _watch(self, main: asyncio.Future[None]) -> None:
         """Heartbeat, requests to stop and progress, twice a second."""
         next_beat = 0.0
         while not main.done():
-            now = time.time()
-            if now > next_beat:
-                self.folder.beat(now)
+            if (now := time.monotonic()) > next_beat:
+                self.folder.beat(time.time())
                 next_beat = now + HEARTBEAT_S
             if self.folder.asked_to_stop:
                 self._stop(main, "stop request")
             if (broken := self._books.broken) is not None:
+                self._stop(main, broken)
+            if (broken := self.rows.broken) is not None:
                 self._stop(main, broken)
             try:
                 running = await self._crew.running()
@@ -202,9 +222,21 @@ class Campaign:
                 view.tick(self, running)
             await asyncio.sleep(_TICK_S)
 
+    async def _watch_head(self, main: asyncio.Future[None]) -> None:
+        assert self.cluster is not None
+        why = await until_lost(self.cluster.head, self.settings.cluster.head_patience_s)
+        self._head_lost = True
+        self._stop(main, why)
+
     def _stop(self, main: asyncio.Future[None], why: str) -> None:
         self.stopped_by = self.stopped_by or why
+        self.rows.hurry()
         main.cancel()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since this start."""
+        return time.monotonic() - self._since
 
     @property
     def rows(self) -> Rows:
@@ -252,7 +284,7 @@ class Campaign:
             stages=tuple(stage.name for stage in self.settings.scale.stages),
             set_aside=self.rows.set_aside,
             spend=self.population.spent(),
-            elapsed_s=time.time() - self.started_at,
+            elapsed_s=self.elapsed_s,
             stopped_by=self.stopped_by,
             resumed_finished=resumed_finished,
         )

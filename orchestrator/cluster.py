@@ -27,6 +27,7 @@ class Cluster:
     num_gpus: float
     num_slots: int  # exploration trials at once
     num_gates: int  # examinations at once
+    head: str  # HOST:PORT at which its life can be seen
 
 
 def connect(settings: ClusterSettings, pools: Mapping[str, Pool], first: str, namespace: str) -> Cluster:
@@ -44,6 +45,10 @@ def connect(settings: ClusterSettings, pools: Mapping[str, Pool], first: str, na
         return _described("the Ray of this process", settings, pools, first, owned=False)
     address = _address(settings)
     private = address == "local"
+    if private:
+        # Its watch would end a worker of ours for the memory that a candidate took. Candidates have limits of their
+        # own, and beyond those the kernel ends the largest of them first (models/sandbox/own_process.py).
+        os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
     own: dict[str, Any] = {"include_dashboard": False, "num_cpus": _cpus(settings, pools)} if private else {}
     try:
         ray.init(address=address, namespace=namespace, log_to_driver=False, logging_level=logging.ERROR, **own)
@@ -98,8 +103,18 @@ def _described(where: str, settings: ClusterSettings, pools: Mapping[str, Pool],
         num_cpus=num_cpus,
         num_gpus=num_gpus,
         num_slots=slots,
+        head=_head(settings),
         num_gates=(gate.limit if gate else None) or max(1, slots // _SLOTS_A_GATE),
     )
+
+
+def _head(settings: ClusterSettings) -> str:
+    import ray
+
+    address = _address(settings)
+    if address.startswith("ray://"):  # what this process talks to; the head's own address may be out of its reach
+        return address.removeprefix("ray://")
+    return str(ray.get_runtime_context().gcs_address)
 
 
 def _cpus(settings: ClusterSettings, pools: Mapping[str, Pool]) -> int | None:

@@ -165,20 +165,21 @@ class CognitionBase:
         documents = documents_of(entries.values(), papers)
         if self._source is not None:
             try:
-                self._open(Prepared(await self._source.name(), self._source.embed))
+                await self._open(Prepared(await self._source.name(), self._source.embed))
                 for first in range(0, len(documents), _AT_ONCE):  # what was paid for is kept, whatever comes
                     await self._take_in(documents[first : first + _AT_ONCE])
                 return
             except NoVectors as error:
                 self._go_local(error)
-        self._open(embedder_for(documents))
+        await self._open(embedder_for(documents))
         await self._take_in(documents)
 
-    def _open(self, embedder: Embedder) -> None:
+    async def _open(self, embedder: Embedder) -> None:
         """Empty indexes, and the vectors that the store holds of an embedder."""
+        vectors = await self._rows.read(lambda: self._rows.vectors(embedder.name))
         self._embedder = embedder
         self._entries, self._memory = Index(embedder, self._ranking), Memory(embedder, self._ranking)
-        self._stored = {vector.item_id: vector for vector in self._rows.vectors(embedder.name)}
+        self._stored = {vector.item_id: vector for vector in vectors}
         self._num_remembered = 0
 
     async def _take_in(self, documents: Sequence[Document]) -> None:

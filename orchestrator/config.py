@@ -121,6 +121,7 @@ class FlowSettings:
     most_in_flight: int = 64
     max_repairs: int = 3
     gate_deadline_s: float = 60.0
+    store_patience_s: float = 600.0
 
     def __post_init__(self) -> None:
         if self.look_ahead is not None and self.look_ahead < 1:
@@ -130,6 +131,7 @@ class FlowSettings:
         if self.max_repairs < 0:
             raise ValueError(f"flow.max_repairs is {self.max_repairs}: use 0 or more")
         _positive("flow.gate_deadline_s", self.gate_deadline_s)
+        _positive("flow.store_patience_s", self.store_patience_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,10 +151,16 @@ class ClusterSettings:
     address: str | None = None
     slots: int | None = None
     connect_timeout_s: float = 10.0
+    head_patience_s: float = 20.0
 
     def __post_init__(self) -> None:
         _positive("cluster.slots", self.slots)
         _positive("cluster.connect_timeout_s", self.connect_timeout_s)
+        if not 1 <= self.head_patience_s <= 30:
+            raise ValueError(
+                f"cluster.head_patience_s is {self.head_patience_s}: use 1 to 30, since Ray itself ends a process "
+                "whose head has been gone for a minute"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

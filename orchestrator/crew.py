@@ -140,18 +140,21 @@ class Crew:
         pool = self._settings.pools[GATE]
         return self._host(f"examiner-{index}", actors.ExaminerActor, self._settings.sandbox, cpus=pool.cpus)
 
-    def end(self) -> None:
-        """End them, and with the trial engine its trials.
+    def end(self, *, head_lost: bool = False) -> None:
+        """End them, and with the trial engine its trials; without the cluster's head, by asking each itself.
 
         The engine is closed before it is killed: a killed actor's placement groups would stay until the whole Ray job
         ends, and its scratch folder for good.
         """
-        if "tracker" in self.__dict__:
+        if "tracker" in self.__dict__ and not head_lost:
             self.tracker.close()
         with contextlib.suppress(ray.exceptions.RayError):
             ray.get(self.engine.close.remote(), timeout=_CLOSE_S)
         for actor in reversed(self._started):
-            ray.kill(actor)
+            if head_lost:
+                actor.__ray_terminate__.remote()
+            else:
+                ray.kill(actor)
 
     @property
     def _agents_arguments(self) -> tuple[Any, ...]:

@@ -70,7 +70,7 @@ class LanguageSteps:
             return
         if not insights:
             return
-        self._rows.intend(f"synthesise/{turn}")
+        await self._rows.intend(f"synthesise/{turn}")
         written = await answer(self._crew.analyst.synthesise.remote(turn, number, insights))
         await self._books.caught_up()
         if written is None:

@@ -1,24 +1,34 @@
-"""A campaign's rows: the store, the population that mirrors it, and who is told of each new row."""
+"""A campaign's rows: the store, the population that mirrors it, and who is told of each new row.
+
+The population is ahead of the disk while the file system refuses: see `orchestrator.outbox`.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from agents.brief import Curve
-from cognition.reader import Reader
+from cognition.reader import NoLineage, Reader
 from cognition.records import RECORDS, CallOutcome, Candidate, Event, LlmCall, Metric, Record, Vector
 from cognition.schema import columns_of
 from cognition.store import Store
 from models.scale import TEXT
 from orchestrator.early_stopping.recalled import Recalled
 from orchestrator.errors import UsageError
+from orchestrator.outbox import Outbox
 from orchestrator.pace import paces_in
 from orchestrator.population import Population
+
+T = TypeVar("T")
+
+_READ_AGAIN_S = 0.5
 
 
 class Rows:
@@ -28,13 +38,20 @@ class Rows:
         UsageError: the store cannot be opened.
     """
 
-    def __init__(self, folder: Path, told: Callable[[Record], None]) -> None:
+    def __init__(self, folder: Path, told: Callable[[Record], None], patience_s: float = 600.0) -> None:
+        """`patience_s`: how long the file system may refuse before the campaign has to end."""
         self.folder = folder
         try:
-            self._store = Store.open(folder)
+            store = Store.open(folder)
         except ValueError as error:
             raise UsageError(str(error)) from error
-        self.set_aside = self._store.set_aside
+        except OSError as error:
+            raise UsageError(
+                f"the store in {folder} cannot be opened ({error}): make room on the disk or mend the folder"
+            ) from error
+        self._patience_s = patience_s
+        self._outbox = Outbox(store, patience_s, lambda kind, detail: self.record(event(kind, detail=detail)))
+        self.set_aside = store.set_aside
         self._reader = reader = Reader(folder)
         large = (Metric, LlmCall, Vector)  # curves, texts and vectors stay in the store
         self.population = Population(record for kind in RECORDS if kind not in large for record in reader.rows(kind))
@@ -44,13 +61,45 @@ class Rows:
         self._told = told
 
     def record(self, *records: Record) -> None:
-        """One durable commit; then everybody knows."""
+        """One commit, and everybody knows; durable at once unless the file system refuses: then see `on_disk`."""
         if not records:
             return
-        self._store.append(*records)
+        self._outbox.put(*records)
         for record in records:
             self.population.add(record)
             self._told(record)
+
+    async def on_disk(self) -> None:
+        """Wait until everything recorded so far is durable. Raises UsageError when patience is over."""
+        await self._outbox.on_disk()
+
+    async def read(self, ask: Callable[[], T]) -> T:
+        """What `ask` finds in the store, which then holds everything recorded so far.
+
+        Raises:
+            UsageError: the file system has refused for longer than patience lasts.
+        """
+        give_up = time.monotonic() + self._patience_s
+        while True:
+            await self.on_disk()
+            try:
+                return ask()
+            except (OSError, NoLineage) as error:
+                if time.monotonic() > give_up:
+                    raise UsageError(
+                        f"the store in {self.folder} cannot be read ({error}): mend the folder, and the same command "
+                        "goes on"
+                    ) from error
+            await asyncio.sleep(_READ_AGAIN_S)
+
+    @property
+    def broken(self) -> str | None:
+        """Why nothing can be written any more; None: it can, or patience is not over yet."""
+        return self._outbox.broken
+
+    def hurry(self) -> None:
+        """The campaign stops: what is held gets a last chance of a few seconds."""
+        self._outbox.hurry()
 
     def admit(self, candidate: Candidate) -> Candidate:
         """The candidate as it was admitted; an exact duplicate gets a report later, and no row."""
@@ -103,16 +152,18 @@ class Rows:
 
     def _calls(self, without: Collection[str] = (), where: str = "true") -> Sequence[LlmCall]:
         names = [column.name for column in columns_of(LlmCall) if column.name not in without]
-        found = self._reader.query(f"SELECT {', '.join(names)} FROM llm_calls WHERE {where} ORDER BY created_at")
+        # As they were written: what is stamped may be out of order where the clock was set.
+        found = self._reader.query(f"SELECT {', '.join(names)} FROM llm_calls WHERE {where}")
         calls = [dict(zip(names, row, strict=True)) for row in found.rows]
         return [LlmCall(**{**call, "outcome": CallOutcome(call["outcome"])}) for call in calls]
 
-    def intend(self, subject: str) -> None:
-        """Write ahead what is about to cost something."""
+    async def intend(self, subject: str) -> None:
+        """Write ahead what is about to cost something; on disk when this returns."""
         self.record(event("intent", subject=subject))
+        await self.on_disk()
 
     def close(self) -> None:
-        self._store.close()
+        self._outbox.close()
 
 
 def event(kind: str, subject: str = "", detail: str = "") -> Event:

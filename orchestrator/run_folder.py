@@ -1,11 +1,13 @@
 """A campaign's folder: its configuration, its lease (one driver at a time) and the request to stop.
 
 The lease is a lock that the operating system drops with its holder, so a lease is never stale for longer than its
-driver lives; the text in it says who holds it. On file systems without locks the text alone decides, by heartbeat.
+driver lives; the text in it says who holds it. On file systems without locks the text alone decides, by heartbeat: who
+wants the folder watches it for a minute, since the times in it are another clock's.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -18,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
 import yaml
 
 from orchestrator.errors import UsageError
@@ -29,10 +32,12 @@ LINEAGE = "lineage"
 HEARTBEAT_S = 5.0
 STALE_AFTER_S = 60.0
 _SHOWN_DIFFERENCES = 4
+_LEASE_BYTES = 512
+_LOOK_S = 1.0
 
 # What may change between two starts of the same campaign; everything else is the campaign's identity.
 MAY_CHANGE = re.compile(
-    r"(run|budget|cluster|tracking|inbox)\..*"
+    r"(run|budget|cluster|tracking|inbox)\..*|flow\.store_patience_s"
     r"|llm\.(retries\..*|patience|max_corrections|unknown_price)"
     r"|llm\.models\.[^.]+\.(api_base|price(\..*)?|concurrency|requests_per_minute|tokens_per_minute|timeout_s|structured"
     r"|temperature)"
@@ -89,18 +94,12 @@ class RunFolder:
         """
         self._enter()
         self._take_lease(now)
-        path = self.path / CONFIG
-        if not path.is_file():
-            _write_whole(path, yaml.safe_dump({"settings": dict(config), "facts": dict(facts)}, sort_keys=False))
-        else:
-            differences = _differences(self.settings(), dict(config))
-            if differences:
-                self.release()
-                raise UsageError(
-                    f"{self.path} was made with another configuration: {_some(differences)}. "
-                    "Use the same values, or run.name=OTHER, or run.fresh=true"
-                )
-        (self.path / STOP).unlink(missing_ok=True)
+        try:
+            self._agree(config, facts)
+            (self.path / STOP).unlink(missing_ok=True)
+        except BaseException:
+            self.release()
+            raise
 
     def settings(self) -> dict[str, Any]:
         """The settings that the folder was made with, as plain values."""
@@ -113,17 +112,18 @@ class RunFolder:
         return settings
 
     def beat(self, now: float) -> None:
-        """Say that the driver lives."""
+        """Say that the driver lives; a file system that does not take it is no reason to end, and asked again soon."""
         if self._lease is not None:
             holder = Holder(host=socket.gethostname(), pid=os.getpid(), since=self._since, beat=now)
-            self._lease.seek(0)
-            self._lease.truncate()
-            self._lease.write(json.dumps(asdict(holder)))
-            self._lease.flush()
+            # One write of one length over the text that is there: it needs no room on a full disk.
+            text = json.dumps(asdict(holder)).ljust(_LEASE_BYTES)
+            with contextlib.suppress(OSError):
+                os.pwrite(self._lease.fileno(), text.encode(), 0)
 
     def release(self) -> None:
         if self._lease is not None:
-            (self.path / LEASE).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the lock goes with the file, whatever stays of its name
+                (self.path / LEASE).unlink(missing_ok=True)
             self._lease.close()
             self._lease = None
 
@@ -138,7 +138,7 @@ class RunFolder:
                 except OSError as error:
                     if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                         return holder or Holder(host="unknown", pid=0, since=now, beat=now)
-                    return holder if holder and now - holder.beat < STALE_AFTER_S else None
+                    return holder if holder and abs(now - holder.beat) < STALE_AFTER_S else None
                 return None
         except OSError:
             return None
@@ -149,6 +149,17 @@ class RunFolder:
     @property
     def asked_to_stop(self) -> bool:
         return (self.path / STOP).exists()
+
+    def _agree(self, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+        """Write the configuration down, or find it the one that is there."""
+        path = self.path / CONFIG
+        if not path.is_file():
+            _write_whole(path, yaml.safe_dump({"settings": dict(config), "facts": dict(facts)}, sort_keys=False))
+        elif differences := _differences(self.settings(), dict(config)):
+            raise UsageError(
+                f"{self.path} was made with another configuration: {_some(differences)}. "
+                "Use the same values, or run.name=OTHER, or run.fresh=true"
+            )
 
     def _enter(self) -> None:
         try:
@@ -170,13 +181,13 @@ class RunFolder:
 
     def _take_lease(self, now: float) -> None:
         while True:
-            file = (self.path / LEASE).open("a+")
+            file = open(self.path / LEASE, "r+", opener=_created)  # noqa: SIM115  # kept: the lock is its
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 holder = _read_holder(file)
                 held = error.errno in (errno.EWOULDBLOCK, errno.EACCES)
-                if held or (holder is not None and now - holder.beat < STALE_AFTER_S):
+                if held or (holder is not None and _lives(file, holder)):
                     file.close()
                     who = f"process {holder.pid} on {holder.host}" if holder else "another process"
                     raise UsageError(
@@ -216,6 +227,22 @@ def _same_file(file: IO[str], path: Path) -> bool:
         return False
 
 
+def _created(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT, 0o666)
+
+
+def _lives(file: IO[str], holder: Holder) -> bool:
+    """Whether the heartbeat goes on, by a clock that nobody sets."""
+    if holder.host == socket.gethostname() and not psutil.pid_exists(holder.pid):
+        return False
+    give_up = time.monotonic() + STALE_AFTER_S
+    while time.monotonic() < give_up:
+        time.sleep(_LOOK_S)
+        if _read_holder(file) != holder:
+            return True
+    return False
+
+
 def _read_holder(file: IO[str]) -> Holder | None:
     try:
         file.seek(0)
@@ -252,9 +279,17 @@ def _flatten(values: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _write_whole(path: Path, text: str) -> None:
+    """Write the file or leave what was there. Raises UsageError when the file system refuses."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise UsageError(
+            f"{path} cannot be written ({error.strerror}): make room on the disk or mend the folder"
+        ) from error

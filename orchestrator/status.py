@@ -26,15 +26,15 @@ def main(arguments: list[str]) -> int:
         funnel = reader.query("SELECT * FROM funnel")
         best = reader.query("SELECT number, name, arm, fitness, loss FROM leaderboard LIMIT 5")
         correlations = latest(reader.rows(RankCorrelation))
-        ended = reader.query(
-            "SELECT kind, detail FROM events WHERE kind LIKE 'campaign_%' ORDER BY created_at DESC LIMIT 1"
-        )
+        ended = reader.query("SELECT kind, detail FROM events WHERE kind LIKE 'campaign_%'")  # as they were written
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if holder is not None:
-        state = f"running, driven by process {holder.pid} on {holder.host} for {time.time() - holder.since:.0f} s"
-    elif ended.rows and ended.rows[0][0] == "campaign_finished":
+        state = (
+            f"running, driven by process {holder.pid} on {holder.host} for {max(0.0, time.time() - holder.since):.0f} s"
+        )
+    elif ended.rows and ended.rows[-1][0] == "campaign_finished":
         state = "finished"
     else:
         state = "not running; the same command goes on"

@@ -49,8 +49,9 @@ class Steps:
         crew: Crew,
         books: Books,
         base: CognitionBase,
-        started_at: float,
+        since: float,
     ) -> None:
+        """`since`: the monotonic clock when the campaign started."""
         self.settings = settings
         self._base = base
         self._books = books
@@ -58,7 +59,7 @@ class Steps:
         self.flow = flow
         self._rows = rows
         self._crew = crew
-        self._started_at = started_at
+        self._since = since
         self._asked: dict[int, str] = {}  # number -> arm
         self._num_founders = len(settings.campaign.founders)
         self._first = settings.ladder.first
@@ -99,14 +100,14 @@ class Steps:
             slot = self.settings.campaign.slot
             return self._rows.admit(founder(slot, self.settings.campaign.founders[number], number, attempt))
         brief = await self._told(await self._brief(number, attempt))
-        self._rows.intend(f"propose/{number}")
+        await self._rows.intend(f"propose/{number}")
         return await self._admitted(self._crew.researcher.propose.remote(brief), brief)
 
     async def repair(self, candidate: Candidate, evidence: Evidence) -> Candidate:
         brief = await self._brief(candidate.number, attempt=evidence.report.attempt + 1)
         if evidence.report.refused:  # again, in case that the last start was cut off in between
             await self._language.reward_attempt(candidate, evidence.report, (), None)
-        self._rows.intend(f"repair/{candidate.number}/{brief.attempt}")
+        await self._rows.intend(f"repair/{candidate.number}/{brief.attempt}")
         return await self._admitted(self._crew.engineer.repair.remote(candidate, evidence, brief))
 
     async def _admitted(self, call: Any, asked: Brief | None = None) -> Candidate:
@@ -116,7 +117,7 @@ class Steps:
         finally:
             await self._books.caught_up()
             if asked is not None:
-                self._shown(asked)
+                await self._shown(asked)
         return self._rows.admit(candidate)
 
     async def unwritten(self, number: int, candidate: Candidate | None, nothing: NoProposal) -> Report:
@@ -288,7 +289,7 @@ class Steps:
         if done is not None:
             return done
         self._check_wall()
-        self._rows.intend(f"train/{trial_id_of(candidate.candidate_id, stage.name, seed)}")
+        await self._rows.intend(f"train/{trial_id_of(candidate.candidate_id, stage.name, seed)}")
         pace, horizon = self._rows.paces.of(stage.name), self.flow.horizon(candidate.number)
         trained: Trained
         (trained,) = await answer(self._crew.engineer.train.remote(candidate, stage.name, (seed,), pace, horizon))
@@ -312,7 +313,9 @@ class Steps:
         synthesis = await self._language.synthesis(horizon) if arm.analysis else None
         if not arm.reads:
             return brief
-        return for_readers(brief, arm, self.settings, self.population, horizon, self._rows.curve, synthesis)
+        return await self._rows.read(
+            lambda: for_readers(brief, arm, self.settings, self.population, horizon, self._rows.curve, synthesis)
+        )
 
     async def _told(self, brief: Brief) -> Brief:
         """The brief with what the cognition base has on the weakness of its parents, for arms that read."""
@@ -324,11 +327,11 @@ class Steps:
         parents = [on_seeds(parent, stage) for parent in brief.parents]
         return await self._base.tell(brief, arm, parents, reference_of(self.population, stage))
 
-    def _shown(self, brief: Brief) -> None:
+    async def _shown(self, brief: Brief) -> None:
         """What of it stood in the question that was asked."""
         arm = arm_named(brief.arm)
         if arm.reads:
-            told = self._rows.questions(brief.number, brief.attempt)
+            told = await self._rows.read(lambda: self._rows.questions(brief.number, brief.attempt))
             if brief.arm == INBOX:
                 told = [brief_in(self._rows.folder / INBOX, brief.number, brief.attempt)]
             self._base.shown(brief.number, brief.attempt, told)
@@ -346,7 +349,7 @@ class Steps:
 
     def _check_wall(self) -> None:
         limit = self.settings.budget.wall_hours
-        if limit is not None and time.time() - self._started_at > limit * 3600:
+        if limit is not None and time.monotonic() - self._since > limit * 3600:
             raise UsageError(
                 f"budget.wall_hours={limit:g} is used up: start again to go on, with a larger one if need be"
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ from orchestrator.estimate import estimate
 from orchestrator.facts import in_words
 from orchestrator.founders import BASELINE_ARM
 from orchestrator.language_steps import DRIFT
+from orchestrator.outbox import REFUSED, TAKEN_AGAIN
 from orchestrator.population import CLIMBED
 from orchestrator.prediction import correlation_line
 from orchestrator.result import Result
@@ -58,7 +59,7 @@ class Terminal:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or terminal_console()
         self._live: Live | None = None
-        self._last_plain = 0.0
+        self._last_plain = -math.inf
 
     def started(self, campaign: Campaign) -> None:
         for name, text in _choices(campaign):
@@ -70,14 +71,14 @@ class Terminal:
     def recorded(self, campaign: Campaign, record: Record) -> None:
         line = _line(campaign, record)
         if line:
-            self.console.print(f"{_clock(time.time() - campaign.started_at)}  {line}", markup=False)
+            self.console.print(f"{_clock(campaign.elapsed_s)}  {line}", markup=False)
 
     def tick(self, campaign: Campaign, running: Sequence[RunningTrial]) -> None:
         if self._live is not None:
             self._live.update(_progress(campaign, running))
-        elif time.time() - self._last_plain > _PLAIN_EVERY_S:
-            self._last_plain = time.time()
-            clock = _clock(time.time() - campaign.started_at)
+        elif campaign.elapsed_s - self._last_plain > _PLAIN_EVERY_S:
+            self._last_plain = campaign.elapsed_s
+            clock = _clock(campaign.elapsed_s)
             self.console.print(f"{clock}  {' | '.join(_summary(campaign, running))}", markup=False)
 
     def ended(self, campaign: Campaign, result: Result) -> None:
@@ -196,6 +197,10 @@ def _line(campaign: Campaign, record: Record) -> str | None:
             return f"ranks     {correlation_line(record)}"
         case Event() if record.kind == DRIFT:
             return f"judge     its scores have moved since the first calibration: {record.detail}"
+        case Event() if record.kind == REFUSED:
+            return f"store     cannot be written: {record.detail}"
+        case Event() if record.kind == TAKEN_AGAIN:
+            return f"store     written again {record.detail}"
         case Report() if record.refused:
             return f"refused   {record.number:>4}.{record.attempt}  {record.kind.value}: {_short(record.detail)}"
         case Trial() if not record.succeeded:
@@ -243,7 +248,7 @@ def _best(campaign: Campaign) -> str:
 def _times(campaign: Campaign) -> str:
     slots = campaign.cluster.num_slots if campaign.cluster else 1
     left = estimate(campaign.settings, slots, campaign.population).seconds
-    return f"{_clock(time.time() - campaign.started_at)} elapsed, about {_clock(left)} left"
+    return f"{_clock(campaign.elapsed_s)} elapsed, about {_clock(left)} left"
 
 
 def _summary(campaign: Campaign, running: Sequence[RunningTrial]) -> Sequence[str]:

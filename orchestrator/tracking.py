@@ -116,7 +116,8 @@ class WandbActor:
             run.summary.update({key: value for key, value in summary.items() if value is not None})
             run.finish()
         except Exception as error:  # noqa: BLE001  # the boundary to W&B: whatever it throws must not reach a trial
-            with (Path(self._folder) / LOG).open("a") as log:
+            # Where this cannot be written either, there is nobody left to tell.
+            with contextlib.suppress(OSError), (Path(self._folder) / LOG).open("a") as log:
                 log.write(f"{name}: {type(error).__name__}: {error}\n")
 
 

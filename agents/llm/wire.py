@@ -207,16 +207,17 @@ def _retry_after(headers: Any) -> float | None:
     try:
         seconds = float(value)
     except ValueError:
-        return _until(value)
+        return _until(value, headers.get("date"))
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
-def _until(date: str) -> float | None:
-    """Seconds until an HTTP date."""
+def _until(date: str, sent: str | None) -> float | None:
+    """Seconds until an HTTP date, by the clock of the server, which stamped its answer, where it did."""
     from email.utils import parsedate_to_datetime
 
     try:
-        return max(0.0, parsedate_to_datetime(date).timestamp() - time.time())
+        now = parsedate_to_datetime(sent).timestamp() if sent else time.time()
+        return max(0.0, parsedate_to_datetime(date).timestamp() - now)
     except (ValueError, TypeError):
         return None
 

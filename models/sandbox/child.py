@@ -24,6 +24,8 @@ LOST = 4
 
 _MAX_DETAIL = 4_000
 
+_REFUSED_ALLOCATION = "DefaultCPUAllocator: can't allocate memory"
+
 
 class TaskError(Exception):
     """A task ends without a result for a reason that has a name."""
@@ -82,7 +84,12 @@ def run(task: Task, channel: Channel) -> NoReturn:
 def _explain(error: BaseException) -> tuple[str, str]:
     if isinstance(error, TaskError):
         return error.kind, error.detail[:_MAX_DETAIL]
-    return "error", trimmed_traceback(error)
+    return "memory" if _out_of_memory(error) else "error", trimmed_traceback(error)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """An allocation was refused: torch says so on the CPU with a plain RuntimeError."""
+    return isinstance(error, MemoryError) or _REFUSED_ALLOCATION in _message(error)
 
 
 def trimmed_traceback(error: BaseException) -> str:

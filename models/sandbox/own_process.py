@@ -39,7 +39,9 @@ _CACHE_VARIABLES = {
     "TORCHINDUCTOR_CACHE_DIR": "inductor",
     "CUDA_CACHE_PATH": "cuda",
 }
-_FIRST_TO_GO = "900"  # of 1000: out of memory, the kernel ends a child rather than its parents
+# Of 1000. Out of memory, the kernel ends a child rather than its parents, and of several the largest: Ray gives its
+# workers 1000 as well, so that with less than that a worker would go before the child that took the memory.
+_FIRST_TO_GO = "1000"
 
 
 def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
@@ -111,7 +113,10 @@ def private_scratch(jail: Jail) -> str:
 
 
 def resource_limits(jail: Jail) -> str:
-    """Core files, descriptors, file size, and where it does not break CUDA, the address space."""
+    """Core files, descriptors, file size, and where it does not break CUDA, private memory and the address space.
+
+    The watch sees memory a few times a second. What a process of the child maps for itself is bounded here, at once.
+    """
     _lower(resource.RLIMIT_CORE, 0)
     _lower(resource.RLIMIT_NOFILE, jail.limits.open_files)
     _lower(resource.RLIMIT_FSIZE, jail.limits.file_bytes)
@@ -120,7 +125,10 @@ def resource_limits(jail: Jail) -> str:
     if jail.device == "cuda" or jail.limits.memory_bytes is None:
         return "core, files, descriptors"
     _lower(resource.RLIMIT_AS, jail.limits.memory_bytes)
-    return "core, files, descriptors, address space"
+    if (mapped := _private_bytes()) is None:
+        return "core, files, descriptors, address space"
+    _lower(resource.RLIMIT_DATA, mapped + jail.limits.rss_bytes)
+    return "core, files, descriptors, address space, private memory"
 
 
 def limit_threads(num: int) -> None:
@@ -143,6 +151,15 @@ def die_with(parent: int) -> None:
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the line above
         os._exit(1)
+
+
+def _private_bytes() -> int | None:
+    """What this process has mapped for itself, from the server that it was forked from; None where nobody tells."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmData:"):
+                return int(line.split()[1]) << 10
+    return None
 
 
 def _lower(kind: int, value: int) -> None:

@@ -14,11 +14,19 @@ from typing import Any
 import pytest
 
 from cognition import fragments
-from cognition.manifest import read_manifest
+from cognition.manifest import Manifest, read_manifest, write_manifest
 from cognition.reader import Reader
-from cognition.records import Candidate, Event, Trial, Verdict
+from cognition.records import Candidate, Event, Metric, Trial, Verdict
 from cognition.store import Store
-from tests.cognition.factories import live, make_candidate, make_event, make_verdict, on_disk
+from tests.cognition.factories import (
+    live,
+    make_candidate,
+    make_event,
+    make_metric,
+    make_trial,
+    make_verdict,
+    on_disk,
+)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "emptied"])
@@ -177,16 +185,70 @@ def test_a_full_disk_refuses_the_group_and_the_store_goes_on(tmp_path: Path, mon
     assert len(Reader(tmp_path).rows(Event)) == 1
 
 
-def test_a_manifest_that_cannot_be_replaced_closes_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("replaced", [False, True], ids=["the old one stays", "the new one is there"])
+def test_a_group_in_doubt_is_in_the_store_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: bool) -> None:
+    metric, event = make_metric(make_trial(make_candidate(1)), 4), make_event(1)
     store = Store.open(tmp_path)
-    monkeypatch.setattr("cognition.store.write_manifest", _no_space)
-    with pytest.raises(OSError, match="No space left"):
-        store.append(make_event(1))
+
+    def refused(lineage: Path, manifest: Manifest) -> None:
+        if replaced:
+            write_manifest(lineage, manifest)
+        _no_space()
+
+    monkeypatch.setattr("cognition.store.write_manifest", refused)
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space left"):
+            store.append(metric, event)
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="its manifest could not be replaced; open the store again"):
-        store.append(make_event(1))
+    store.append(metric, event)
+    store.append(make_event(2))
+    with pytest.raises(ValueError, match="is in the store already"):
+        store.append(event)
+    assert (Reader(tmp_path).rows(Metric), len(Reader(tmp_path).rows(Event))) == ([metric], 2)
+    assert on_disk(tmp_path) == set(live(tmp_path))
+    store.close()
+    with Store.open(tmp_path) as again:
+        assert again.has(Event, event.event_id)
+
+
+def test_another_group_after_one_in_doubt_leaves_it_whole_or_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Store.open(tmp_path) as store:
-        store.append(make_event(1))
+        monkeypatch.setattr("cognition.store.write_manifest", _no_space)
+        with pytest.raises(OSError, match="No space left"):
+            store.append(make_event(1), make_verdict(make_candidate(1), 0.5))
+        monkeypatch.undo()
+        store.append(make_event(2))
+    assert [event.created_at for event in Reader(tmp_path).rows(Event)] == [2.0]
+    assert Reader(tmp_path).rows(Verdict) == []
+
+
+def test_a_real_limit_on_file_sizes_refuses_and_once_lifted_takes_the_same_group(tmp_path: Path) -> None:
+    program = (
+        "import resource, sys\n"
+        "from cognition.store import Store\n"
+        "from tests.cognition.factories import make_event\n"
+        "hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]\n"
+        "with Store.open(sys.argv[1], merge_above=2, grace_s=0) as store:\n"
+        "    for number in range(12):\n"
+        "        for limit in (*range(0, 6000, 500), hard):\n"  # cuts fragments, merges and manifests alike
+        "            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))\n"
+        "            try:\n"
+        "                store.append(make_event(number))\n"
+        "                break\n"
+        "            except OSError as error:\n"
+        "                assert error.errno == 27, error\n"
+        "        print(limit, flush=True)\n"
+        "        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert max(map(int, done.stdout.split())) > 0
+    assert [event.created_at for event in Reader(tmp_path).rows(Event)] == [float(number) for number in range(12)]
+    Store.open(tmp_path).close()
+    assert on_disk(tmp_path) == set(live(tmp_path))
 
 
 def test_a_merge_that_fails_does_not_fail_the_append(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

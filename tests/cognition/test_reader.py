@@ -136,7 +136,7 @@ def test_a_reader_sees_what_was_appended_since(tmp_path: Path) -> None:
 
 
 def test_an_open_connection_outlives_a_merge_by_the_grace_period(tmp_path: Path, clock: Any) -> None:
-    store = Store.open(tmp_path, grace_s=120, now=clock)
+    store = Store.open(tmp_path, grace_s=120, clock=clock)
     store.append(make_event(1))
     store.append(make_event(2))
     with Reader(tmp_path).connect() as connection:

@@ -144,7 +144,7 @@ def test_three_hundred_thousand_commits_stay_below_a_hundred_fragments() -> None
 
 
 def test_merged_files_stay_for_the_grace_period_and_then_go(tmp_path: Path, clock: Any) -> None:
-    store = Store.open(tmp_path, merge_above=2, grace_s=120, now=clock)
+    store = Store.open(tmp_path, merge_above=2, grace_s=120, clock=clock)
     for number in range(3):
         store.append(make_event(number))
     retired = read_manifest(tmp_path / "lineage").retired
@@ -157,6 +157,20 @@ def test_merged_files_stay_for_the_grace_period_and_then_go(tmp_path: Path, cloc
     store.append(make_event(4))
     assert not set(retired[0].files) & on_disk(tmp_path)
     assert read_manifest(tmp_path / "lineage").retired == ()
+
+
+def test_what_an_earlier_writer_retired_has_its_grace_again(tmp_path: Path, clock: Any) -> None:
+    with Store.open(tmp_path, merge_above=2, grace_s=120, now=lambda: 0.0, clock=clock) as store:
+        for number in range(3):
+            store.append(make_event(number))
+    retired = read_manifest(tmp_path / "lineage").retired
+    a_year = 3.2e7  # of the wall clock, which says nothing of how long readers had
+    with Store.open(tmp_path, grace_s=120, now=lambda: a_year, clock=clock) as store:
+        store.append(make_event(3))
+        assert set(retired[0].files) <= on_disk(tmp_path)
+        clock.seconds += 120
+        store.append(make_event(4))
+        assert not set(retired[0].files) & on_disk(tmp_path)
 
 
 def test_merge_on_demand_compacts(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -62,6 +65,61 @@ def test_the_lease_of_a_killed_driver_is_taken_over(tmp_path: Path) -> None:
     folder.claim(CONFIG, {}, time.time())
     folder.release()
     assert not (tmp_path / "run" / LEASE).exists()
+
+
+@pytest.mark.parametrize("beats", [True, False])
+def test_without_locks_a_heartbeat_decides_whatever_the_clock_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beats: bool
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("orchestrator.run_folder.fcntl.flock", no_locks)
+    monkeypatch.setattr("orchestrator.run_folder.STALE_AFTER_S", 1.5)
+    monkeypatch.setattr("orchestrator.run_folder._LOOK_S", 0.05)
+    monkeypatch.setattr("orchestrator.run_folder.socket.gethostname", lambda: "elsewhere")
+    driver = RunFolder(tmp_path / "run")
+    driver.claim(CONFIG, {}, 0.0)
+    monkeypatch.setattr("orchestrator.run_folder.socket.gethostname", lambda: "here")
+    hours = 5 * 3600.0
+    ended = threading.Event()
+
+    def beat() -> None:
+        while beats and not ended.wait(0.1):
+            driver.beat(time.time())
+
+    beating = threading.Thread(target=beat)
+    beating.start()
+    other = RunFolder(tmp_path / "run")
+    try:
+        if beats:
+            with pytest.raises(UsageError, match="is being driven by"):
+                other.claim(CONFIG, {}, time.time() + hours)
+        else:
+            other.claim(CONFIG, {}, -hours)
+    finally:
+        ended.set()
+        beating.join()
+        other.release()
+        driver.release()
+
+
+def test_a_heartbeat_needs_no_room_and_leaves_the_text_whole(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.claim(CONFIG, {}, 1.0)
+    size = (tmp_path / "run" / LEASE).stat().st_size
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for now in (1e9, 2.0):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            folder.beat(now)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        holder = folder.holder(now)
+        assert holder is not None
+        assert (holder.pid, holder.beat) == (os.getpid(), now)
+    assert (tmp_path / "run" / LEASE).stat().st_size == size
+    folder.release()
 
 
 def test_another_configuration_is_refused_with_what_differs(tmp_path: Path) -> None:

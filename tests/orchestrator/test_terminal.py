@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -83,7 +82,7 @@ def campaign(settings: Settings, *rows: Record) -> Any:
         folder=SimpleNamespace(path=Path("runs/x")),
         set_aside=(),
         layers=(),
-        started_at=time.time(),
+        elapsed_s=0.0,
     )
 
 

@@ -79,7 +79,7 @@ def test_the_trial_is_handed_out_again_after_the_end(server: ForkServer, data: D
         (with_load("1 / 0"), FailureKind.error, "ZeroDivisionError"),
         (with_forward("if self.num_calls > 5:", "    raise KeyError('gone')"), FailureKind.error, "KeyError: 'gone'"),
         (with_forward("if self.num_calls > 5:", "    sys.exit(0)"), FailureKind.error, "SystemExit: 0"),
-        (with_forward("torch.empty(1 << 45)"), FailureKind.error, "memory"),
+        (with_forward("torch.empty(1 << 45)"), FailureKind.memory, "memory"),
         (with_forward("os._exit(0)"), FailureKind.child_died, "exit code 0"),
         (with_forward("os.kill(os.getpid(), signal.SIGKILL)"), FailureKind.killed, "SIGKILL"),
         (with_forward("os.write(3, os.urandom(100))"), FailureKind.error, "broke the protocol"),

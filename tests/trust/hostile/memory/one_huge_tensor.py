@@ -1,7 +1,7 @@
 """Ask for a tensor of thirty-two terabytes.
 
 step: trial
-expect: error
+expect: memory
 policy: cannot see, it counts no bytes
 """
 

@@ -1,0 +1,128 @@
+"""Rows that the file system refuses: held in order, waited for, given up in the end. On a folder that goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from cognition.reader import Reader
+from cognition.records import Event
+from cognition.store import Store
+from orchestrator.errors import UsageError
+from orchestrator.outbox import REFUSED, TAKEN_AGAIN, Outbox
+from orchestrator.rows import Rows, event
+from tests.cognition.factories import make_event
+
+
+class Told:
+    def __init__(self) -> None:
+        self.kinds: list[str] = []
+
+    def __call__(self, kind: str, detail: str) -> None:
+        assert detail
+        self.kinds.append(kind)
+
+
+def away(folder: Path) -> None:
+    (folder / "lineage").rename(folder / "elsewhere")
+
+
+def back(folder: Path) -> None:
+    (folder / "elsewhere").rename(folder / "lineage")
+
+
+def written(folder: Path) -> list[float]:
+    return [row.created_at for row in Reader(folder).rows(Event)]
+
+
+async def test_rows_are_written_in_order_once_the_folder_is_back(tmp_path: Path) -> None:
+    told = Told()
+    outbox = Outbox(Store.open(tmp_path), 60.0, told)
+    outbox.put(make_event(0))
+    await outbox.on_disk()
+    away(tmp_path)
+    outbox.put(make_event(1), make_event(2))
+    outbox.put(make_event(3))
+    waiting = asyncio.create_task(outbox.on_disk())
+    await asyncio.sleep(0.6)
+    assert not waiting.done()
+    outbox.put(make_event(4))
+    back(tmp_path)
+    await waiting
+    await outbox.on_disk()
+    outbox.put(make_event(5))
+    assert written(tmp_path) == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    assert told.kinds == [REFUSED, TAKEN_AGAIN]
+    outbox.close()
+
+
+async def test_patience_ends_for_all_who_wait(tmp_path: Path) -> None:
+    outbox = Outbox(Store.open(tmp_path), 0.5, Told())
+    away(tmp_path)
+    outbox.put(make_event(1))
+    waiting = [asyncio.create_task(outbox.on_disk()) for _ in range(3)]
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(outcome, UsageError) for outcome in outcomes)
+    assert outbox.broken is not None
+    assert "1 rows were not kept" in outbox.broken
+    back(tmp_path)
+    outbox.put(make_event(2))  # as the last word of a campaign that stops: whatever can be kept is
+    assert written(tmp_path) == [1.0, 2.0]
+    outbox.close()
+
+
+async def test_a_stop_shortens_the_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.outbox._LAST_CHANCE_S", 0.3)
+    outbox = Outbox(Store.open(tmp_path), 3600.0, Told())
+    away(tmp_path)
+    outbox.put(make_event(1))
+    await asyncio.sleep(0.1)
+    outbox.hurry()
+    with pytest.raises(UsageError, match="could not be written"):
+        await outbox.on_disk()
+    outbox.close()
+
+
+async def test_what_is_no_group_is_refused_at_once_and_holds_nobody_up(tmp_path: Path) -> None:
+    outbox = Outbox(Store.open(tmp_path), 60.0, Told())
+    outbox.put(make_event(1))
+    with pytest.raises(ValueError, match="in the store already"):
+        outbox.put(make_event(1))
+    outbox.put(make_event(2))
+    await outbox.on_disk()
+    assert written(tmp_path) == [1.0, 2.0]
+    outbox.close()
+
+
+async def test_an_intent_is_on_disk_before_the_step_goes_on(tmp_path: Path) -> None:
+    rows = Rows(tmp_path, lambda record: None)
+    away(tmp_path)
+    rows.record(event("explained", subject="a"))
+    assert rows.population.explained("a"), "what is known is known at once"
+    intending = asyncio.create_task(rows.intend("train/b"))
+    reading = asyncio.create_task(rows.read(lambda: len(Reader(tmp_path).rows(Event))))
+    await asyncio.sleep(0.5)
+    assert not intending.done()
+    assert not reading.done()
+    back(tmp_path)
+    await intending
+    subjects = [row.subject for row in Reader(tmp_path).rows(Event) if row.subject]
+    assert subjects == ["a", "train/b"]
+    assert await reading >= 2
+    rows.close()
+
+
+async def test_a_read_alone_is_waited_for_as_well(tmp_path: Path) -> None:
+    rows = Rows(tmp_path, lambda record: None, patience_s=0.4)
+    rows.record(event("explained", subject="a"))
+    away(tmp_path)
+    since = time.monotonic()
+    with pytest.raises(UsageError, match="cannot be read"):
+        await rows.read(lambda: Reader(tmp_path).rows(Event))
+    assert time.monotonic() - since >= 0.4
+    back(tmp_path)
+    assert await rows.read(lambda: len(Reader(tmp_path).rows(Event))) == 1
+    rows.close()
