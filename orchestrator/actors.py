@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,16 +56,13 @@ from models.scale import Scale
 from models.slots import published_source
 from models.trial import ExamJob, TrialJob
 from orchestrator.arms import ARMS
+from orchestrator.charges import Share, charge_of, share_of
 from orchestrator.config import Settings
-from orchestrator.errors import UsageError
+from orchestrator.errors import BudgetReached, UsageError
 
 _NICENESS = 10
 _SETTLE_POLL_S = 0.2
 _HOST_RETRIES = 2  # a dead worker is not the candidate's fault
-
-
-class BudgetReached(UsageError):
-    """Something was not started because its worst cost no longer fits the budget."""
 
 
 def _reached(reason: str) -> str:
@@ -155,6 +153,7 @@ class EngineerActor:
             scale=settings.scale,
             data=settings.data,
             anomalies=settings.anomalies,
+            shares={stage.name: share_of(settings, stage.name) for stage in settings.scale.stages},
         )
         self._engineer = Engineer(runner, _proposers("engineer", ledger, settings, recording, inbox, more))
 
@@ -330,6 +329,9 @@ class TrialEngineActor:
     async def curve(self, trial_id: str) -> tuple[Metric, ...]:
         return self._engine.curve(trial_id)
 
+    async def drain(self) -> None:
+        self._engine.drain()
+
     async def close(self) -> None:
         await asyncio.to_thread(self._engine.close)
 
@@ -339,13 +341,14 @@ class TrialEngineActor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineRunner:
-    """The Engineer's `Runner`: reserves a trial's worst cost, hands it to the engine, settles what it took."""
+    """The Engineer's `Runner`: reserves an attempt's worst cost, hands it to the engine, books what it took."""
 
     engine: Any
     ledger: Any
     scale: Scale
     data: DataSpec
     anomalies: AnomalyLimits
+    shares: Mapping[str, Share]  # by stage
 
     async def run(self, candidate: Candidate, stage: str, seed: int, pace: Pace | None = None) -> Trial:
         job = TrialJob(
@@ -359,21 +362,19 @@ class EngineRunner:
             pace=pace,
             anomalies=self.anomalies,
         )
-        worst = Cost(slot_hours=job.stage.deadline_s / 3600)
-        reservation = await self._reserve(f"{stage}/{candidate.arm}", worst)
-        slot_s = 0.0
+        share = self.shares[stage]
         for _ in range(1 + _HOST_RETRIES):
-            trial: Trial = await self._run(job)
-            slot_s += trial.slot_s
+            reservation = await self._reserve(f"{stage}/{candidate.arm}", share.worst(job.stage.deadline_s), job)
+            trial = dataclasses.replace(await self._run(job), pool=share.pool, num_gpus=share.num_gpus)
+            await self.ledger.settle.remote(reservation, charge_of(candidate, trial, share))
             if trial.failure is not FailureKind.worker_died:
                 break
-        await self.ledger.settle.remote(reservation, Cost(slot_hours=slot_s / 3600))
         return trial
 
-    async def _reserve(self, account: str, worst: Cost) -> Reservation:
+    async def _reserve(self, account: str, worst: Cost, job: TrialJob) -> Reservation:
         """Wait for trials under way to be settled where that may make room."""
         while True:
-            answer: Reservation | Refusal = await self.ledger.reserve.remote(account, worst)
+            answer: Reservation | Refusal = await self.ledger.reserve.remote(account, worst, job.trial_id)
             if isinstance(answer, Reservation):
                 return answer
             if answer.final:

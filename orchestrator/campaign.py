@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from agents.protocols import Proposer
 from agents.purse import PurseState, unanswered_in
@@ -20,24 +21,28 @@ from models.data import load_corpus, require_enough
 from models.sandbox.layer import Layer
 from orchestrator.arms import arm_named
 from orchestrator.books import Books
+from orchestrator.burn import Plan
+from orchestrator.charges import Starts, last_sign, lost
 from orchestrator.cluster import Cluster, check_address, connect, disconnect
 from orchestrator.cognition_base import CognitionBase
 from orchestrator.cognition_settings import known_at_first
 from orchestrator.config import EXPLORE, VERIFY, Settings, compose, plain, settings_from
 from orchestrator.embedding import RemoteSource
 from orchestrator.errors import UsageError
+from orchestrator.estimate import mean_slot_s
 from orchestrator.facts import facts_of, in_words
 from orchestrator.flow import Flow
 from orchestrator.language import recording_of
 from orchestrator.population import Population
 from orchestrator.promotion import verified
 from orchestrator.result import Result, View
-from orchestrator.rows import Rows, event
+from orchestrator.rows import FINISHED, RESUMED, STARTED, STOPPED, STOPPING, Rows, event
 from orchestrator.run_folder import HEARTBEAT_S, RunFolder, fresh_path
-from orchestrator.stopping import on_signals, users_error
+from orchestrator.stopping import Ending, Halt, nearly_done, on_signals, users_error
 
-FINISHED = "campaign_finished"
-STOPPED = "campaign_stopped"
+if TYPE_CHECKING:
+    from orchestrator.trial_engine import RunningTrial
+
 _TICK_S = 0.5
 
 
@@ -57,6 +62,9 @@ class Campaign:
         self.folder = RunFolder(fresh_path(path) if settings.run.fresh else path)
         self.views = tuple(views)
         self.started_at = time.time()
+        self._since = time.monotonic()
+        self.halt = Halt()
+        self._ending: Ending | None = None
         self.cluster: Cluster | None = None
         self.stopped_by: str | None = None
         self.layers: Sequence[Layer] = ()
@@ -117,13 +125,15 @@ class Campaign:
                 num_desks=self._num_desks(self.settings.flow.look_ahead or self.cluster.num_slots + 2),
             )
             self.rows.record(*unanswered_in(self.population.events, self.population.calls))
+            self._book_lost(last_sign(self.population, self.folder.last_beat))
             state = PurseState(
                 spent=self.population.spent(),
                 rewards=tuple(self.population.rewards),
                 paid=tuple(self.rows.answered_calls(self._closed())) if self.settings.llm.every_model else (),
             )
             self._crew = Crew(self.settings, self.cluster, state, self._recording, self.folder.path, self.proposers)
-            self._books = Books(self._crew.ledger, self.rows, kept=bool(self.settings.llm.every_model))
+            self._books = Books(self._crew.ledger, self.rows)
+            self._starts = Starts(self.settings, self.population)
             try:
                 return await self._drive()
             finally:
@@ -138,8 +148,9 @@ class Campaign:
 
         resumed = bool(self.population.candidates())
         self.layers = await answer(self._crew.examiner.layers.remote())
-        self.rows.record(event("campaign_resumed" if resumed else "campaign_started"))
+        self.rows.record(event(RESUMED if resumed else STARTED))
         self.rows.record(event("sandbox", detail=in_words(self.layers)))
+        self.rows.record(Plan.of(self.settings, self.population).as_event())
         for view in self.views:
             view.started(self)
         self._books.start()
@@ -150,13 +161,17 @@ class Campaign:
             source=RemoteSource(self._crew.librarian) if self.settings.llm.embedding.model else None,
         )
         await base.start(self._known, searched=any(arm_named(arm).reads for arm in self.settings.arms.drawn))
-        steps = Steps(self.settings, self.rows, self.flow, self._crew, self._books, base, self.started_at)
+        steps = Steps(self.settings, self.rows, self.flow, self._crew, self._books, base, self.halt)
         main = asyncio.ensure_future(research(steps))
         watch = asyncio.ensure_future(self._watch(main))
-        on_signals(lambda name: self._stop(main, name))
+        watch.add_done_callback(lambda _: main.cancel())  # nobody would hear of a stop any more
+        on_signals(self.halt.signalled)
         try:
             await main
         except asyncio.CancelledError:
+            if watch.done() and not watch.cancelled():
+                watch.result()  # raises what ended it
+            self.stopped_by = self.halt.reason
             if self.stopped_by is None:
                 raise
         except BaseExceptionGroup as group:
@@ -166,6 +181,7 @@ class Campaign:
         finally:
             watch.cancel()
             await self._books.end()
+        self._book_lost(time.time())
         if self.stopped_by is None:
             self.rows.record(event(FINISHED, detail=str(self.settings.budget.candidates)))
         else:
@@ -173,25 +189,57 @@ class Campaign:
         return self._result()
 
     async def _watch(self, main: asyncio.Future[None]) -> None:
-        """Heartbeat, requests to stop and progress, twice a second."""
+        """Heartbeat, what runs, reasons to stop and progress, twice a second."""
         next_beat = 0.0
         while not main.done():
             now = time.time()
             if now > next_beat:
                 self.folder.beat(now)
                 next_beat = now + HEARTBEAT_S
-            if self.folder.asked_to_stop:
-                self._stop(main, "stop request")
-            if (broken := self._books.broken) is not None:
-                self._stop(main, broken)
             running = await self._crew.running()
+            await self._note(running)
+            self._heed()
+            if self.halt.reason is not None and await self._ended(running):
+                main.cancel()
             for view in self.views:
                 view.tick(self, running)
             await asyncio.sleep(_TICK_S)
 
-    def _stop(self, main: asyncio.Future[None], why: str) -> None:
-        self.stopped_by = self.stopped_by or why
-        main.cancel()
+    def _heed(self) -> None:
+        """Reasons to stop that nobody calls out."""
+        budget = self.settings.budget
+        if self.folder.asked_to_stop:
+            self.halt.ask("stop request", at_once=self.folder.asked_to_stop_at_once)
+        if (broken := self._books.broken) is not None:
+            self.halt.ask(broken, at_once=True)
+        if budget.wall_s is not None and time.monotonic() - self._since > budget.wall_s:
+            self.halt.ask(f"budget.wall={budget.wall} is used up: start again to go on, with a larger one if need be")
+
+    async def _note(self, running: Sequence[RunningTrial]) -> None:
+        """Write down which attempts to train have begun, so that none is lost without a charge."""
+        now = time.time()
+        for charge in self._starts.lost(running, now):
+            await self._crew.ledger.book.remote(charge)
+            await self._books.caught_up()
+        self.rows.record(*self._starts.new(running, now))
+
+    async def _ended(self, running: Sequence[RunningTrial]) -> bool:
+        """There is a reason to stop, and nothing that is nearly done is waited for any more."""
+        if self.halt.at_once:
+            return True
+        now = time.monotonic()
+        if self._ending is None:
+            await self._crew.drain()
+            scale, grace_s = self.settings.scale, self.settings.flow.grace_s
+            means = {stage.name: mean_slot_s(self.population, stage.name) for stage in scale.stages}
+            self._ending = Ending(nearly_done(running, scale, means, grace_s), grace_s, now)
+            waited = f"{len(self._ending.nearly_done)} of {len(running)} running trials are finished first"
+            self.rows.record(event(STOPPING, detail=f"{self.halt.reason} ({waited})"))
+        return self._ending.over(self.population, await self._crew.num_open_calls(), now)
+
+    def _book_lost(self, until: float) -> None:
+        """Charge what was under way and came to nothing."""
+        self.rows.record(*(lost(start, until) for start in self.population.unanswered()))
 
     @property
     def rows(self) -> Rows:

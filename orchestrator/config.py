@@ -31,6 +31,7 @@ from models.sandbox.settings import SandboxSettings
 from models.scale import Scale, load_scale, scale_from_mapping
 from models.slots import SLOTS
 from orchestrator.arms import ArmSettings, resolved_arms
+from orchestrator.budget import BudgetSettings
 from orchestrator.cognition_settings import CognitionSettings
 from orchestrator.errors import UsageError
 from orchestrator.founders import founder_names
@@ -96,33 +97,13 @@ class CampaignSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetSettings:
-    """Limits; None means none. A larger budget extends a finished campaign."""
-
-    candidates: int = 22
-    slot_hours: float | None = None
-    wall_hours: float | None = None
-    usd: float | None = None
-    tokens: int | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.candidates <= 10_000_000:
-            raise ValueError(f"budget.candidates is {self.candidates}: use a number from 0 to 10,000,000")
-        _positive("budget.slot_hours", self.slot_hours)
-        _positive("budget.wall_hours", self.wall_hours)
-        if self.usd is not None and not 0 <= self.usd < math.inf:
-            raise ValueError(f"budget.usd is {self.usd}: use 0 or more, or null for no limit")
-        if self.tokens is not None and self.tokens < 0:
-            raise ValueError(f"budget.tokens is {self.tokens}: use 0 or more, or null for no limit")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FlowSettings:
     """How candidates flow through the loop."""
 
     look_ahead: int | None = 6
     max_repairs: int = 3
     gate_deadline_s: float = 60.0
+    grace_s: float = 30.0
 
     def __post_init__(self) -> None:
         if self.look_ahead is not None and self.look_ahead < 1:
@@ -130,6 +111,8 @@ class FlowSettings:
         if self.max_repairs < 0:
             raise ValueError(f"flow.max_repairs is {self.max_repairs}: use 0 or more")
         _positive("flow.gate_deadline_s", self.gate_deadline_s)
+        if not 0 <= self.grace_s < math.inf:
+            raise ValueError(f"flow.grace_s is {self.grace_s}: use seconds, or 0 to finish nothing when stopping")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,7 +307,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
-        return _convert(next(a for a in arguments if a is not type(None)), value, where)
+        kinds = [a for a in arguments if a is not type(None)]
+        return _convert(str if isinstance(value, str) and str in kinds else kinds[0], value, where)
     if origin is tuple:
         if isinstance(value, str) or not isinstance(value, Sequence):
             raise ValueError(f"{where} is {value!r}: a list is needed, as [a,b]")

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from agents.llm.prices import prices_of
+from models.scale import CANARY, TEXT, Stage
 from orchestrator.arms import arm_named
-from orchestrator.config import EXPLORE, Settings
+from orchestrator.charges import share_of
+from orchestrator.config import EXPLORE, VERIFY, Settings
 from orchestrator.population import Population
+
+if TYPE_CHECKING:
+    from orchestrator.trial_engine import RunningTrial
 
 _ENOUGH = 8  # exploration trials after which what models cost is measured
 _START_S = 12.0  # Ray, actors and fork servers, measured on two cores
@@ -21,11 +28,23 @@ class Estimate:
     verify_trials: int
     seconds: float
     usd: float
+    slot_hours: float
+    gpu_hours: float
 
 
-def estimate(settings: Settings, num_slots: int, population: Population | None = None) -> Estimate:
-    """Trials that are left, times what a trial takes: as measured in this campaign, else as conf/scale states it."""
-    explore, verify = settings.scale.stage("explore"), settings.scale.stage("verify")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageWork:
+    """The trials of a stage, done ones included, and what each is expected to take."""
+
+    stage: str
+    num_trials: int
+    expected_s: float
+    num_gpus: float = 0.0
+
+
+def stage_works(settings: Settings, population: Population | None = None) -> tuple[StageWork, ...]:
+    """What the whole campaign has to train, as far as that is known by now."""
+    explore, verify = settings.scale.stage(EXPLORE), settings.scale.stage(VERIFY)
     founders = len(settings.campaign.founders)
     given_up = population.num_refused() if population else 0
     num_explore = (settings.budget.candidates - given_up) * len(explore.seeds) + founders * (
@@ -33,16 +52,67 @@ def estimate(settings: Settings, num_slots: int, population: Population | None =
     )
     best = min(settings.campaign.verify_best, settings.budget.candidates)
     num_verify = (best + 1) * len(verify.seeds) if best else 0
-    seconds = 0.0
-    for stage, num in ((explore, num_explore), (verify, num_verify)):
-        trials = population.trials(stage.name) if population else ()
-        measured = [trial.slot_s for trial in trials if trial.succeeded]
-        each = sum(measured) / len(measured) if measured else stage.expected_s
-        seconds += max(0, num - len(trials)) * each / num_slots
-    if population is None or not population.trials():
-        seconds += _START_S
-    usd = _usd(settings, num_explore, population)
-    return Estimate(explore_trials=num_explore, verify_trials=num_verify, seconds=seconds, usd=usd)
+    return tuple(
+        StageWork(
+            stage=stage.name,
+            num_trials=num,
+            expected_s=stage.expected_s,
+            num_gpus=share_of(settings, stage.name).num_gpus,
+        )
+        for stage, num in ((explore, num_explore), (verify, num_verify))
+    )
+
+
+def estimate(settings: Settings, num_slots: int, population: Population | None = None) -> Estimate:
+    """Trials that are left, times what a trial takes: as measured in this campaign, else as conf/scale states it."""
+    works = stage_works(settings, population)
+    slot_s = gpu_s = 0.0
+    for work in works:
+        done = len(population.trials(work.stage)) if population else 0
+        each = (mean_slot_s(population, work.stage) if population else None) or work.expected_s
+        left_s = max(0, work.num_trials - done) * each
+        slot_s, gpu_s = slot_s + left_s, gpu_s + left_s * work.num_gpus
+    started = population is not None and population.trials()
+    num = {work.stage: work.num_trials for work in works}
+    return Estimate(
+        explore_trials=num[EXPLORE],
+        verify_trials=num[VERIFY],
+        seconds=slot_s / num_slots + (0.0 if started else _START_S),
+        usd=_usd(settings, num[EXPLORE], population),
+        slot_hours=slot_s / 3600,
+        gpu_hours=gpu_s / 3600,
+    )
+
+
+def mean_slot_s(population: Population, stage: str) -> float | None:
+    """What a finished trial of a stage took on average; None before there is one."""
+    measured = [trial.slot_s for trial in population.trials(stage) if trial.succeeded]
+    return sum(measured) / len(measured) if measured else None
+
+
+def rest_s(trial: RunningTrial, stage: Stage, mean_s: float | None) -> float:
+    """What a running trial is expected to take from here: at its own pace, and as others of its stage took.
+
+    Args:
+        trial: as the engine sees it: the task it is at and the step of that.
+        stage: of the trial.
+        mean_s: what finished trials of the stage took; None: not known yet.
+    """
+    tasks = (CANARY, TEXT, *(probe.name for probe in stage.probes))  # in this order
+    work = {task: _tokens(stage, task) for task in tasks}
+    before = tasks[: tasks.index(trial.task)] if trial.task in tasks else ()
+    done = float(sum(work[task] for task in before))
+    if trial.task in tasks:
+        done += work[trial.task] * trial.step / stage.plan(trial.task).steps
+    share = done / sum(work.values())
+    own = trial.elapsed_s * (1 - share) / share if share else math.inf
+    usual = (mean_s or stage.expected_s) - trial.elapsed_s
+    return max(own, usual)
+
+
+def _tokens(stage: Stage, task: str) -> int:
+    plan = stage.plan(task)
+    return plan.steps * plan.batch_size * plan.length
 
 
 # Input and output tokens of one answered call, and calls for each exploration: as seen with contracts of 2,000 tokens.

@@ -20,7 +20,7 @@ async def research(campaign: Steps) -> None:
     async with asyncio.TaskGroup() as candidates:
         for number in campaign.numbers():
             await campaign.turn(number)
-            candidates.create_task(pursue(campaign, number))
+            candidates.create_task(campaign.halt.within_budget(pursue(campaign, number)))
     await verify(campaign)
 
 

@@ -18,6 +18,13 @@ from orchestrator.errors import UsageError
 from orchestrator.pace import paces_in
 from orchestrator.population import Population
 
+# What happens to a campaign, as kinds of events.
+STARTED = "campaign_started"
+RESUMED = "campaign_resumed"
+FINISHED = "campaign_finished"
+STOPPING = "campaign_stopping"
+STOPPED = "campaign_stopped"
+
 
 class Rows:
     """The one writer of a campaign's store.

@@ -33,6 +33,7 @@ _SHOWN_DIFFERENCES = 4
 # What may change between two starts of the same campaign; everything else is the campaign's identity.
 MAY_CHANGE = re.compile(
     r"(run|budget|cluster|tracking|inbox)\..*"
+    r"|flow\.grace_s"
     r"|llm\.(retries\..*|patience|max_corrections|unknown_price)"
     r"|llm\.models\.[^.]+\.(api_base|price(\..*)?|concurrency|requests_per_minute|tokens_per_minute|timeout_s|structured"
     r"|temperature)"
@@ -60,6 +61,7 @@ class RunFolder:
         self.path = path
         self._lease: IO[str] | None = None
         self._since = 0.0
+        self.last_beat = 0.0  # of whoever drove it before, where that ended without releasing it
 
     @property
     def lineage(self) -> Path:
@@ -143,12 +145,20 @@ class RunFolder:
         except OSError:
             return None
 
-    def ask_to_stop(self, now: float) -> None:
-        _write_whole(self.path / STOP, json.dumps({"asked_at": now}))
+    def ask_to_stop(self, now: float, *, at_once: bool = False) -> None:
+        _write_whole(self.path / STOP, json.dumps({"asked_at": now, "at_once": at_once}))
 
     @property
     def asked_to_stop(self) -> bool:
         return (self.path / STOP).exists()
+
+    @property
+    def asked_to_stop_at_once(self) -> bool:
+        """Without finishing what is nearly done."""
+        try:
+            return bool(json.loads((self.path / STOP).read_text()).get("at_once"))
+        except (OSError, ValueError, AttributeError):
+            return False
 
     def _enter(self) -> None:
         try:
@@ -187,6 +197,8 @@ class RunFolder:
                 break
             file.close()  # the holder released it between our open and our lock
         self._lease, self._since = file, now
+        before = _read_holder(file)
+        self.last_beat = before.beat if before is not None else 0.0
         self.beat(now)
 
 

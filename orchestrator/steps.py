@@ -34,6 +34,7 @@ from orchestrator.population import EXPLAINED, Population
 from orchestrator.reading import for_readers
 from orchestrator.repetition import Compared, compared, duplicate_by_motivation, duplicate_by_source, refused
 from orchestrator.rows import Rows, event
+from orchestrator.stopping import Halt
 
 
 class Steps:
@@ -47,7 +48,7 @@ class Steps:
         crew: Crew,
         books: Books,
         base: CognitionBase,
-        started_at: float,
+        halt: Halt,
     ) -> None:
         self.settings = settings
         self._base = base
@@ -56,7 +57,7 @@ class Steps:
         self.flow = flow
         self._rows = rows
         self._crew = crew
-        self._started_at = started_at
+        self.halt = halt
         self._asked: dict[int, str] = {}  # number -> arm
         self._num_founders = len(settings.campaign.founders)
 
@@ -71,7 +72,7 @@ class Steps:
     async def turn(self, number: int) -> None:
         """Wait until this number may start."""
         await self.flow.turn(number)
-        self._check_wall()
+        await self.halt.gate()
 
     async def close(self, number: int) -> None:
         """Nothing more happens to this number."""
@@ -89,6 +90,7 @@ class Steps:
         return candidate, report
 
     async def propose(self, number: int) -> Candidate:
+        await self.halt.gate()
         attempt = 1 + max((report.attempt for report in self.population.reports(number)), default=-1)
         if number < self._num_founders:
             slot = self.settings.campaign.slot
@@ -98,6 +100,7 @@ class Steps:
         return await self._admitted(self._crew.researcher.propose.remote(brief), brief)
 
     async def repair(self, candidate: Candidate, evidence: Evidence) -> Candidate:
+        await self.halt.gate()
         brief = await self._brief(candidate.number, attempt=evidence.report.attempt + 1)
         if evidence.report.refused:  # again, in case that the last start was cut off in between
             await self._language.reward_attempt(candidate, evidence.report, (), None)
@@ -268,11 +271,13 @@ class Steps:
         done = self.population.trial(candidate.candidate_id, stage.name, seed)
         if done is not None:
             return done
-        self._check_wall()
+        await self.halt.gate()
         self._rows.intend(f"train/{trial_id_of(candidate.candidate_id, stage.name, seed)}")
         trial: Trial
         pace = self._rows.paces.of(stage.name)
-        (trial,) = await answer(self._crew.engineer.train.remote(candidate, stage.name, (seed,), pace))
+        asked = answer(self._crew.engineer.train.remote(candidate, stage.name, (seed,), pace))
+        (trial,) = await self.halt.within_budget(asked)
+        await self._books.caught_up()  # its charge comes first: a trial with a row was paid for
         curve = await self._crew.curve(trial.trial_id)
         self._rows.record(trial, *curve)
         if candidate.number == 0 and trial.succeeded:
@@ -325,10 +330,3 @@ class Steps:
 
     def _stage(self, name: str) -> Stage:
         return self.settings.scale.stage(name)
-
-    def _check_wall(self) -> None:
-        limit = self.settings.budget.wall_hours
-        if limit is not None and time.time() - self._started_at > limit * 3600:
-            raise UsageError(
-                f"budget.wall_hours={limit:g} is used up: start again to go on, with a larger one if need be"
-            )

@@ -56,6 +56,7 @@ class RunningTrial:
     step: int
     loss: float | None
     elapsed_s: float
+    task: str = ""  # that the step is of: "canary", "text", or a probe's name
 
 
 class JobBoard:
@@ -69,6 +70,7 @@ class JobBoard:
         self._queued_at: dict[str, float] = {}
         self._curves: dict[str, list[Metric]] = {}
         self._running: dict[str, float] = {}
+        self._draining = False
         self._closed = False
 
     def submit(self, job: TrialJob) -> concurrent.futures.Future[Trial]:
@@ -87,9 +89,9 @@ class JobBoard:
     def take(self, *, block: bool) -> TrialJob | None:
         """The next job, or None. With `block` it waits for one: Tune would otherwise sleep a second between polls."""
         with self._condition:
-            while block and not self._waiting and not self._closed:
+            while block and (self._draining or not self._waiting) and not self._closed:
                 self._condition.wait()
-            if self._closed or not self._waiting:
+            if self._closed or self._draining or not self._waiting:
                 return None
             job = self._jobs[self._waiting.popleft()]
             self._curves[job.trial_id] = []
@@ -147,9 +149,15 @@ class JobBoard:
                         step=last.step if last else 0,
                         loss=last.loss if last else None,
                         elapsed_s=now - since,
+                        task=last.task if last else "",
                     )
                 )
             return tuple(shown)
+
+    def drain(self) -> None:
+        """Hand out no more jobs; what holds a slot goes on."""
+        with self._condition:
+            self._draining = True
 
     def close(self) -> None:
         with self._condition:
@@ -288,6 +296,9 @@ class TrialEngine:
 
     def running(self) -> tuple[RunningTrial, ...]:
         return self._board.running()
+
+    def drain(self) -> None:
+        self._board.drain()
 
     def close(self, timeout_s: float = 10.0) -> None:
         """End the Tuner with its trials and give the cluster's resources back; what is stuck ends with the process."""
