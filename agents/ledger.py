@@ -1,4 +1,4 @@
-"""The ledger: limits on dollars, tokens and slot hours, booked at the worst cost before anything is paid for.
+"""The ledger: limits on dollars, tokens, hours of slots and GPUs, booked at the worst cost before anything is paid.
 
 A reservation counts against the limit until it is settled. One that is never answered keeps counting: nobody knows
 whether it was paid. Not safe for threads; one actor or one event loop owns a ledger.
@@ -10,23 +10,32 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from cognition.records import Charge
+
+UNITS = ("usd", "slot_hours", "gpu_hours", "tokens")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Dollars, slot hours and tokens of models, each finite and not negative (ValueError otherwise)."""
+    """Dollars and tokens of models, hours of slots and of GPUs, each finite and not negative (ValueError otherwise)."""
 
     usd: float = 0.0
     slot_hours: float = 0.0
+    gpu_hours: float = 0.0
     tokens: int = 0
 
     def __post_init__(self) -> None:
-        for name, value in (("usd", self.usd), ("slot_hours", self.slot_hours), ("tokens", self.tokens)):
+        for name in UNITS:
+            value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"cost.{name} is {value}; a cost is finite and not negative")
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
-            usd=self.usd + other.usd, slot_hours=self.slot_hours + other.slot_hours, tokens=self.tokens + other.tokens
+            usd=self.usd + other.usd,
+            slot_hours=self.slot_hours + other.slot_hours,
+            gpu_hours=self.gpu_hours + other.gpu_hours,
+            tokens=self.tokens + other.tokens,
         )
 
 
@@ -36,10 +45,12 @@ class Limits:
 
     usd: float | None = None
     slot_hours: float | None = None
+    gpu_hours: float | None = None
     tokens: int | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("usd", self.usd), ("slot_hours", self.slot_hours), ("tokens", self.tokens)):
+        for name in UNITS:
+            value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise ValueError(f"limits.{name} is {value}; give a non-negative number, or null for no limit")
 
@@ -73,6 +84,16 @@ class Spend:
     num_held: int = 0
 
 
+def cost_of(charge: Charge) -> Cost:
+    """What an attempt to train took."""
+    return Cost(slot_hours=charge.slot_s / 3600, gpu_hours=charge.gpu_s / 3600)
+
+
+def account_of(charge: Charge) -> str:
+    """The account that an attempt to train is booked to."""
+    return f"{charge.stage}/{charge.arm}"
+
+
 def _figure(amount: float) -> str:
     return f"{amount:,}" if isinstance(amount, int) else f"{amount:.4g}"
 
@@ -89,11 +110,9 @@ class BudgetLedger:
     def reserve(self, account: str, worst: Cost) -> Reservation | Refusal:
         """Hold the worst cost of something about to be done, or say which limit it would break."""
         total, held_now = self.total(), self.held()
-        for name, limit, used, held, asked in (
-            ("usd", self.limits.usd, total.usd, held_now.usd, worst.usd),
-            ("slot_hours", self.limits.slot_hours, total.slot_hours, held_now.slot_hours, worst.slot_hours),
-            ("tokens", self.limits.tokens, total.tokens, held_now.tokens, worst.tokens),
-        ):
+        for name in UNITS:
+            limit = getattr(self.limits, name)
+            used, held, asked = getattr(total, name), getattr(held_now, name), getattr(worst, name)
             if limit is not None and asked > 0 and used + asked > limit:
                 return Refusal(
                     account=account,

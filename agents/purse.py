@@ -21,16 +21,18 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from agents.bandit import order_by_reward, order_by_weight
-from agents.ledger import BudgetLedger, Cost, Limits, Refusal, Reservation, Spend
+from agents.ledger import BudgetLedger, Cost, Limits, Refusal, Reservation, Spend, account_of, cost_of
 from agents.llm.settings import LlmSettings, Price
 from agents.rates import Rates
-from cognition.records import CallOutcome, Event, LlmCall, Reward
+from cognition.records import CallOutcome, Charge, Event, LlmCall, Reward
 
 _EXPIRES_FACTOR = 2.0  # a call that is open so many times its time-out has lost who waited for it
 _POLL_S = 1.0
 _TYPICAL_INPUT, _TYPICAL_OUTPUT = 6_000, 2_000  # tokens, for what a model costs before anything is known
 
 CALL_INTENT = "call/"
+
+Booked = Event | LlmCall | Charge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,7 @@ class _Open:
 class _Outbox:
     """Rows on their way to the store, in order."""
 
-    records: list[Event | LlmCall] = field(default_factory=list)
+    records: list[Booked] = field(default_factory=list)
     num_taken: int = 0
     num_written: int = 0
 
@@ -103,6 +105,7 @@ class Purse:
         for call in state.paid:
             self._paid[_question(call)] = call
         self._open: dict[str, _Open] = {}
+        self._training: dict[str, Reservation] = {}  # by trial
         self._outbox = _Outbox()
         self._write_ahead = write_ahead
         self._clock, self._now = clock, now
@@ -192,17 +195,34 @@ class Purse:
 
     # ---- trials ---------------------------------------------------------------------------------------------------
 
-    async def reserve(self, account: str, worst: Cost) -> Reservation | Refusal:
-        return self.ledger.reserve(account, worst)
+    async def reserve(self, account: str, worst: Cost, trial_id: str) -> Reservation | Refusal:
+        """Leave for one attempt at a trial; whoever asks again before it is settled gets the same reservation."""
+        held = self._training.get(trial_id)
+        answer = self.ledger.reserve(account, worst) if held is None else held
+        if isinstance(answer, Reservation):
+            self._training[trial_id] = answer
+        return answer
 
-    async def settle(self, reservation: Reservation, actual: Cost) -> None:
-        self.ledger.settle(reservation, actual)
+    async def settle(self, reservation: Reservation, charge: Charge) -> None:
+        """Book what the attempt took, here and as a row."""
+        self.ledger.settle(reservation, cost_of(charge))
+        self._training.pop(charge.trial_id, None)
         async with self._changed:
-            self._changed.notify_all()
+            self._put(charge)
+
+    async def book(self, charge: Charge) -> None:
+        """The same for an attempt whose end nobody answered for: its reservation serves the next attempt."""
+        self.ledger.restore([Spend(account=account_of(charge), settled=cost_of(charge), num_settled=1)])
+        async with self._changed:
+            self._put(charge)
+
+    async def num_open(self) -> int:
+        """Calls of models that wait for an answer."""
+        return len(self._open)
 
     # ---- the books ------------------------------------------------------------------------------------------------
 
-    async def rows(self, *, wait: bool = True) -> tuple[Event | LlmCall, ...]:
+    async def rows(self, *, wait: bool = True) -> tuple[Booked, ...]:
         """Rows that were not taken before, in order; with `wait`, as soon as there are some."""
         async with self._changed:
             while wait and self._outbox.num_taken == len(self._outbox.records) + self._outbox.num_written:
@@ -225,7 +245,7 @@ class Purse:
             while self._write_ahead and self._outbox.num_written < place:
                 await self._changed.wait()
 
-    def _put(self, *records: Event | LlmCall) -> int:
+    def _put(self, *records: Booked) -> int:
         self._outbox.records += records
         self._changed.notify_all()
         return self._outbox.num_written + len(self._outbox.records)

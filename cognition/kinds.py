@@ -46,6 +46,15 @@ class FailureKind(StrEnum):
     cancelled = "cancelled"
 
 
+class ChargeOutcome(StrEnum):
+    """What an attempt to train came to."""
+
+    finished = "finished"
+    failed = "failed"
+    stopped = "stopped"  # ended early: an anomaly, or a stopping policy
+    lost = "lost"  # nothing came of it: its worker or its campaign ended, and the trial is tried again
+
+
 class CallOutcome(StrEnum):
     """How a call of a language model ended."""
 

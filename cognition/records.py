@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from cognition.kinds import CallOutcome as CallOutcome
+from cognition.kinds import ChargeOutcome as ChargeOutcome
 from cognition.kinds import FailureKind as FailureKind
 from cognition.kinds import ReportKind as ReportKind
 from cognition.kinds import TrialStatus as TrialStatus
@@ -29,6 +30,8 @@ from cognition.literature import Origin as Origin
 from cognition.literature import Paper as Paper
 from cognition.literature import Retrieval as Retrieval
 from cognition.literature import Vector as Vector
+from cognition.spending import Charge as Charge
+from cognition.spending import charge_id_of as charge_id_of
 
 _LAYOUT_TOKENS = {tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER}
 
@@ -207,6 +210,8 @@ class Trial:
     first_step_at: float = 0.0
     finished_at: float = 0.0
     worker: str = ""  # node and process that hosted it
+    pool: str = ""  # where it ran
+    num_gpus: float = 0.0  # that it held there
     continued_from: int = 0  # step of the text that a checkpoint let it go on from, 0: it began at the beginning
 
     @property
@@ -351,18 +356,18 @@ class Event:
     KEY: ClassVar[tuple[str, ...]] = ("event_id",)
 
     event_id: str
-    kind: str  # "intent", "climbed", "campaign_started", "campaign_finished", ...: docs/lineage.md
+    kind: str  # "intent", "started", "climbed", "campaign_started", "campaign_finished", ...: docs/lineage.md
     subject: str = ""  # what it is about: "propose/7", a trial id, the candidate that climbed, ...
     detail: str = ""  # of "climbed": the stage
     created_at: float = 0.0
 
 
-Measured = Candidate | Report | Metric | Trial | Verdict | Insight | Claim | EarlyStop | RankCorrelation
+Measured = Candidate | Report | Metric | Trial | Charge | Verdict | Insight | Claim | EarlyStop | RankCorrelation
 Known = Paper | Entry | Retrieval | Origin | Vector
 Record = Measured | Known | Synthesis | Calibration | LlmCall | Reward | Event
 
 RECORDS: tuple[type[Record], ...] = (
-    *(Candidate, Report, Metric, Trial, Verdict, Insight, Claim, EarlyStop, RankCorrelation),
+    *(Candidate, Report, Metric, Trial, Charge, Verdict, Insight, Claim, EarlyStop, RankCorrelation),
     *(Paper, Entry, Retrieval, Origin, Vector),
     *(Synthesis, Calibration, LlmCall, Reward, Event),
 )

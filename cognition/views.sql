@@ -97,13 +97,20 @@ FROM (
 )
 ORDER BY place, step, num DESC, outcome;
 
--- The arms at what they cost: slot seconds over all their trials, failures included.
+-- The arms at what they cost: slot seconds over all attempts at their trials, failures included.
 CREATE OR REPLACE VIEW arms AS
-WITH spent AS (
+WITH ended AS (
     SELECT candidate_id, count(*) FILTER (status = 'finished') AS num_finished,
            count(*) FILTER (status = 'failed') AS num_failed, sum(slot_s) AS slot_s
     FROM trials
     GROUP BY candidate_id
+),
+paid AS (SELECT candidate_id, sum(slot_s) AS slot_s FROM charges GROUP BY candidate_id),
+spent AS (
+    SELECT candidate_id, num_finished, num_failed,
+           coalesce(paid.slot_s, ended.slot_s) AS slot_s  -- lineages from before there were charges have trials only
+    FROM ended
+    FULL JOIN paid USING (candidate_id)
 ),
 passed AS (SELECT DISTINCT candidate_id FROM reports WHERE kind = 'passed'),
 -- Whoever was asked and gave nothing has no candidate to be counted by.
@@ -141,6 +148,30 @@ SELECT
 FROM proposed
 FULL JOIN nothing USING (arm)
 ORDER BY best_fitness DESC NULLS LAST, arm;
+
+-- What attempts to train took, whatever came of them.
+CREATE OR REPLACE VIEW spend AS
+SELECT stage, arm, outcome, count(*) AS num_attempts, sum(slot_s) / 3600 AS slot_hours, sum(gpu_s) / 3600 AS gpu_hours
+FROM charges
+GROUP BY stage, arm, outcome
+ORDER BY stage, slot_hours DESC, arm, outcome;
+
+-- The same for each candidate over all its stages; in vain is what gave no result.
+CREATE OR REPLACE VIEW candidate_spend AS
+SELECT
+    charges.number,
+    candidates.name,
+    charges.arm,
+    count(*) AS num_attempts,
+    count(*) FILTER (outcome <> 'finished') AS num_in_vain,
+    sum(slot_s) / 3600 AS slot_hours,
+    coalesce(sum(slot_s) FILTER (outcome <> 'finished'), 0) / 3600 AS slot_hours_in_vain,
+    sum(gpu_s) / 3600 AS gpu_hours,
+    charges.candidate_id
+FROM charges
+LEFT JOIN candidates USING (candidate_id)
+GROUP BY charges.number, candidates.name, charges.arm, charges.candidate_id
+ORDER BY slot_hours DESC, charges.number, charges.candidate_id;
 
 -- Training curves with one row per point: where a trial was cut off and ran again, the last report counts.
 CREATE OR REPLACE VIEW curves AS

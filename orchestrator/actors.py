@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import threading
 import time
@@ -53,9 +54,10 @@ from models.slots import published_source
 from models.trial import ExamJob, TrialJob
 from orchestrator.arms import ARMS
 from orchestrator.board import Order, RunningTrial
+from orchestrator.charges import charge_of, share_of
 from orchestrator.config import Settings
 from orchestrator.early_stopping.recalled import Recalled
-from orchestrator.errors import UsageError
+from orchestrator.errors import BudgetReached, UsageError
 
 _NICENESS = 10
 _SETTLE_POLL_S = 0.2
@@ -64,10 +66,6 @@ _ASK_AGAIN_S = 0.5
 _GENERATIONS_AHEAD = 8  # who starts late may not know how many engines there were
 _HOST_RETRIES = 2  # a dead worker is not the candidate's fault, nor is one death by another's hand
 _DONE_AGAIN = (FailureKind.worker_died, FailureKind.killed)
-
-
-class BudgetReached(UsageError):
-    """Something was not started because its worst cost no longer fits the budget."""
 
 
 def _reached(reason: str) -> str:
@@ -346,7 +344,7 @@ class TrialEngineActor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineRunner:
-    """The Engineer's `Runner`: reserves a trial's worst cost, hands it to the engine, settles what it took."""
+    """The Engineer's `Runner`: reserves an attempt's worst cost, hands it to the engine, books what it took."""
 
     engine: str  # the name of its generations
     ledger: Any
@@ -371,21 +369,20 @@ class EngineRunner:
             anomalies=settings.anomalies,
         )
         order = Order(job=job, pool=name, number=candidate.number, horizon=horizon)
-        worst = Cost(slot_hours=job.stage.deadline_s / 3600)
-        reservation = await self._reserve(f"{stage}/{candidate.arm}", worst)
-        slot_s = 0.0
+        share = share_of(settings, stage)
         for _ in range(1 + _HOST_RETRIES):
+            reservation = await self._reserve(f"{stage}/{candidate.arm}", share.worst(job.stage.deadline_s), job)
             trained = await self._run(order)
-            slot_s += trained.trial.slot_s
-            if trained.trial.failure not in _DONE_AGAIN:
+            trial = dataclasses.replace(trained.trial, pool=share.pool, num_gpus=share.num_gpus)
+            await self.ledger.settle.remote(reservation, charge_of(candidate, trial, share))
+            if trial.failure not in _DONE_AGAIN:
                 break
-        await self.ledger.settle.remote(reservation, Cost(slot_hours=slot_s / 3600))
-        return trained
+        return dataclasses.replace(trained, trial=trial)
 
-    async def _reserve(self, account: str, worst: Cost) -> Reservation:
+    async def _reserve(self, account: str, worst: Cost, job: TrialJob) -> Reservation:
         """Wait for trials under way to be settled where that may make room."""
         while True:
-            answer: Reservation | Refusal = await self.ledger.reserve.remote(account, worst)
+            answer: Reservation | Refusal = await self.ledger.reserve.remote(account, worst, job.trial_id)
             if isinstance(answer, Reservation):
                 return answer
             if answer.final:

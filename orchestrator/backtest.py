@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 
 from cognition.statistics import share_interval, spearman
-from orchestrator.config import EXPLORE
 from orchestrator.early_stopping.past import PastRun, read_run
 from orchestrator.early_stopping.replay import Tally, replay, replay_orders
 from orchestrator.early_stopping.settings import NONE, POLICIES, StoppingSettings
@@ -93,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         description="What stopping policies would have saved and lost on finished curves.",
     )
     parser.add_argument("runs", nargs="+", metavar="runs/NAME", help="folders of campaigns that were not stopped early")
-    parser.add_argument("--stage", default=EXPLORE, help="the stage whose curves are taken (%(default)s)")
+    parser.add_argument("--stage", default="explore", help="the stage whose curves are taken (%(default)s)")
     parser.add_argument("--policy", action="append", choices=POLICIES, help="only this one; may be given again")
     parser.add_argument("--orders", type=int, default=20, help="other orders of the candidates (%(default)s)")
     for name, kind in (("keep", float), ("first_look", float), ("epsilon", float), ("eta", float), ("min_peers", int)):

@@ -12,7 +12,6 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from agents.protocols import Trained
 from cognition.records import EarlyStop, FailureKind, Metric, Trial, TrialStatus
@@ -41,7 +40,8 @@ class RunningTrial:
     trial_id: str
     stage: str
     pool: str
-    step: int  # of the text
+    task: str  # what it trains: the canary, the text, a probe; "" before the first point
+    step: int  # of the task
     loss: float | None
     started_at: float  # seconds since the epoch
     elapsed_s: float
@@ -228,12 +228,12 @@ class JobBoard:
 
 
 def _shown(known: _UnderWay, now: float) -> RunningTrial:
-    text = [metric for metric in known.curve if metric.task == TEXT]
-    last: Any = text[-1] if text else None
+    last = known.curve[-1] if known.curve else None
     return RunningTrial(
         trial_id=known.order.job.trial_id,
         stage=known.order.job.stage.name,
         pool=known.order.pool,
+        task=last.task if last else "",
         step=last.step if last else 0,
         loss=last.loss if last else None,
         started_at=known.started_at,

@@ -13,15 +13,14 @@ from orchestrator.rows import Rows
 
 
 class Books:
-    """Writes what the ledger's actor books. Without language models there is nothing to write, and nothing runs."""
+    """Writes what the ledger's actor books: calls of language models and attempts to train."""
 
-    def __init__(self, ledger: Any, rows: Rows, *, kept: bool) -> None:
-        self._ledger, self._rows, self._kept = ledger, rows, kept
+    def __init__(self, ledger: Any, rows: Rows) -> None:
+        self._ledger, self._rows = ledger, rows
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        if self._kept:
-            self._task = asyncio.create_task(self._write())
+        self._task = asyncio.create_task(self._write())
 
     async def caught_up(self) -> None:
         """Everything that was booked before this is a row."""
@@ -42,7 +41,7 @@ class Books:
             return "the ledger's process ended"
         if isinstance(error, UsageError):
             return str(error)
-        return f"the rows of model calls cannot be written ({error})"
+        return f"the rows of what was spent cannot be written ({error})"
 
     async def end(self) -> None:
         """Whatever is still open is cancelled and keeps its reservation; then nothing more is written."""

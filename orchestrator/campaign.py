@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agents.protocols import Proposer
 from agents.purse import PurseState, unanswered_in
@@ -22,6 +22,8 @@ from models.data import load_corpus, require_enough
 from models.sandbox.layer import Layer
 from orchestrator.arms import arm_named
 from orchestrator.books import Books
+from orchestrator.burn import Plan
+from orchestrator.charges import Starts, last_sign, lost
 from orchestrator.climbing import Climbing
 from orchestrator.cluster import Cluster, check_address, connect, disconnect
 from orchestrator.cognition_base import CognitionBase
@@ -30,6 +32,7 @@ from orchestrator.config import Settings, compose, settings_from
 from orchestrator.early_stopping.settings import NONE
 from orchestrator.embedding import RemoteSource
 from orchestrator.errors import UsageError
+from orchestrator.estimate import mean_slot_s
 from orchestrator.facts import facts_of, in_words
 from orchestrator.flow import FIXED_LOOK_AHEAD, Flow
 from orchestrator.head import until_lost
@@ -38,13 +41,14 @@ from orchestrator.look_ahead import LookAhead
 from orchestrator.population import Population
 from orchestrator.prediction import latest
 from orchestrator.result import Result, View
-from orchestrator.rows import Rows, event
+from orchestrator.rows import FINISHED, RESUMED, STARTED, STOPPED, STOPPING, Rows, event
 from orchestrator.run_folder import HEARTBEAT_S, RunFolder, fresh_path
-from orchestrator.stopping import on_signals, users_error
+from orchestrator.stopping import Ending, Halt, nearly_done, on_signals, users_error
 from orchestrator.values import plain
 
-FINISHED = "campaign_finished"
-STOPPED = "campaign_stopped"
+if TYPE_CHECKING:
+    from orchestrator.board import RunningTrial
+
 _TICK_S = 0.5
 _HEADLESS_S = 5.0
 
@@ -66,6 +70,8 @@ class Campaign:
         self.views = tuple(views)
         self.started_at = time.time()
         self._since = time.monotonic()
+        self.halt = Halt()
+        self._ending: Ending | None = None
         self.cluster: Cluster | None = None
         self.stopped_by: str | None = None
         self.layers: Sequence[Layer] = ()
@@ -128,6 +134,7 @@ class Campaign:
                 num_desks=self._num_desks(),
             )
             self.rows.record(*unanswered_in(self.population.events, self.population.calls))
+            self._book_lost(last_sign(self.population, self.folder.last_beat))
             state = PurseState(
                 spent=self.population.spent(),
                 rewards=tuple(self.population.rewards),
@@ -138,7 +145,8 @@ class Campaign:
                 *(self.settings, self.cluster, state, self._recording, self.folder.path, self.proposers),
                 past=lambda: self.rows.past(stopped),
             )
-            self._books = Books(self._crew.ledger, self.rows, kept=bool(self.settings.llm.every_model))
+            self._books = Books(self._crew.ledger, self.rows)
+            self._starts = Starts(self.settings, self.population)
             try:
                 return await self._drive()
             finally:
@@ -152,8 +160,9 @@ class Campaign:
 
         resumed = bool(self.population.candidates())
         self.layers = await self._crew.examiners.layers()
-        self.rows.record(event("campaign_resumed" if resumed else "campaign_started"))
+        self.rows.record(event(RESUMED if resumed else STARTED))
         self.rows.record(event("sandbox", detail=in_words(self.layers)))
+        self.rows.record(Plan.of(self.settings, self.population).as_event())
         for view in self.views:
             view.started(self)
         self._books.start()
@@ -164,14 +173,18 @@ class Campaign:
             source=RemoteSource(self._crew.librarian) if self.settings.llm.embedding.model else None,
         )
         await base.start(self._known, searched=any(arm_named(arm).reads for arm in self.settings.arms.drawn))
-        steps = Steps(self.settings, self.rows, self.flow, self._crew, self._books, base, self._since)
+        steps = Steps(self.settings, self.rows, self.flow, self._crew, self._books, base, self.halt)
         main = asyncio.ensure_future(self._kept(research(steps)))
         watch = asyncio.ensure_future(self._watch(main))
+        watch.add_done_callback(lambda _: main.cancel())  # nobody would hear of a stop any more
         head = asyncio.ensure_future(self._watch_head(main))
-        on_signals(lambda name: self._stop(main, name))
+        on_signals(self.halt.signalled)
         try:
             await main
         except asyncio.CancelledError:
+            if watch.done() and not watch.cancelled():
+                watch.result()  # raises what ended it
+            self.stopped_by = self.halt.reason
             if self.stopped_by is None:
                 raise
         except BaseExceptionGroup as group:
@@ -184,6 +197,7 @@ class Campaign:
             self.rows.hurry()
             with contextlib.suppress(TimeoutError):  # without a head, the ledger may be out of reach
                 await asyncio.wait_for(self._books.end(), _HEADLESS_S if self._head_lost else None)
+        self._book_lost(time.time())
         if self.stopped_by is None:
             self.rows.record(event(FINISHED, detail=str(self.settings.budget.candidates)))
         else:
@@ -200,24 +214,22 @@ class Campaign:
         await self.rows.on_disk()
 
     async def _watch(self, main: asyncio.Future[None]) -> None:
-        """Heartbeat, requests to stop and progress, twice a second."""
+        """Heartbeat, what runs, reasons to stop and progress, twice a second."""
         next_beat = 0.0
         while not main.done():
             if (now := time.monotonic()) > next_beat:
                 self.folder.beat(time.time())
                 next_beat = now + HEARTBEAT_S
-            if self.folder.asked_to_stop:
-                self._stop(main, "stop request")
-            if (broken := self._books.broken) is not None:
-                self._stop(main, broken)
-            if (broken := self.rows.broken) is not None:
-                self._stop(main, broken)
             try:
                 running = await self._crew.running()
             except UsageError as error:
-                self._stop(main, str(error))
-                return
+                self.halt.ask(str(error), at_once=True)
+                running = ()
+            await self._note(running)
             self.flow.look_again()
+            self._heed()
+            if self.halt.reason is not None and await self._ended(running):
+                main.cancel()
             for view in self.views:
                 view.tick(self, running)
             await asyncio.sleep(_TICK_S)
@@ -226,12 +238,44 @@ class Campaign:
         assert self.cluster is not None
         why = await until_lost(self.cluster.head, self.settings.cluster.head_patience_s)
         self._head_lost = True
-        self._stop(main, why)
+        self.halt.ask(why, at_once=True)
+        main.cancel()  # at once: the watch may wait for an actor that cannot be reached
 
-    def _stop(self, main: asyncio.Future[None], why: str) -> None:
-        self.stopped_by = self.stopped_by or why
-        self.rows.hurry()
-        main.cancel()
+    def _heed(self) -> None:
+        """Reasons to stop that nobody calls out."""
+        budget = self.settings.budget
+        if self.folder.asked_to_stop:
+            self.halt.ask("stop request", at_once=self.folder.asked_to_stop_at_once)
+        if (broken := self._books.broken or self.rows.broken) is not None:
+            self.halt.ask(broken, at_once=True)
+        if budget.wall_s is not None and time.monotonic() - self._since > budget.wall_s:
+            self.halt.ask(f"budget.wall={budget.wall} is used up: start again to go on, with a larger one if need be")
+
+    async def _note(self, running: Sequence[RunningTrial]) -> None:
+        """Write down which attempts to train have begun, so that none is lost without a charge."""
+        now = time.time()
+        for charge in self._starts.lost(running, now):
+            await self._crew.ledger.book.remote(charge)
+            await self._books.caught_up()
+        self.rows.record(*self._starts.new(running, now))
+
+    async def _ended(self, running: Sequence[RunningTrial]) -> bool:
+        """There is a reason to stop, and nothing that is nearly done is waited for any more."""
+        if self.halt.at_once:
+            return True
+        now = time.monotonic()
+        if self._ending is None:
+            await self._crew.drain()
+            scale, grace_s = self.settings.scale, self.settings.flow.grace_s
+            means = {stage.name: mean_slot_s(self.population, stage.name) for stage in scale.stages}
+            self._ending = Ending(nearly_done(running, scale, means, grace_s), grace_s, now)
+            waited = f"{len(self._ending.nearly_done)} of {len(running)} running trials are finished first"
+            self.rows.record(event(STOPPING, detail=f"{self.halt.reason} ({waited})"))
+        return self._ending.over(self.population, await self._crew.num_open_calls(), now)
+
+    def _book_lost(self, until: float) -> None:
+        """Charge what was under way and came to nothing."""
+        self.rows.record(*(lost(start, until) for start in self.population.unanswered()))
 
     @property
     def elapsed_s(self) -> float:

@@ -30,6 +30,7 @@ from models.sandbox.settings import SandboxSettings
 from models.scale import Scale, load_scale, scale_from_mapping
 from models.slots import SLOTS
 from orchestrator.arms import ArmSettings, resolved_arms
+from orchestrator.budget import BudgetSettings
 from orchestrator.cognition_settings import CognitionSettings
 from orchestrator.errors import UsageError
 from orchestrator.founders import founder_names
@@ -93,27 +94,6 @@ class CampaignSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetSettings:
-    """Limits; None means none. A larger budget extends a finished campaign."""
-
-    candidates: int = 22
-    slot_hours: float | None = None
-    wall_hours: float | None = None
-    usd: float | None = None
-    tokens: int | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.candidates <= 10_000_000:
-            raise ValueError(f"budget.candidates is {self.candidates}: use a number from 0 to 10,000,000")
-        _positive("budget.slot_hours", self.slot_hours)
-        _positive("budget.wall_hours", self.wall_hours)
-        if self.usd is not None and not 0 <= self.usd < math.inf:
-            raise ValueError(f"budget.usd is {self.usd}: use 0 or more, or null for no limit")
-        if self.tokens is not None and self.tokens < 0:
-            raise ValueError(f"budget.tokens is {self.tokens}: use 0 or more, or null for no limit")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FlowSettings:
     """How candidates flow through the loop."""
 
@@ -121,6 +101,7 @@ class FlowSettings:
     most_in_flight: int = 64
     max_repairs: int = 3
     gate_deadline_s: float = 60.0
+    grace_s: float = 30.0
     store_patience_s: float = 600.0
 
     def __post_init__(self) -> None:
@@ -132,6 +113,8 @@ class FlowSettings:
             raise ValueError(f"flow.max_repairs is {self.max_repairs}: use 0 or more")
         _positive("flow.gate_deadline_s", self.gate_deadline_s)
         _positive("flow.store_patience_s", self.store_patience_s)
+        if not 0 <= self.grace_s < math.inf:
+            raise ValueError(f"flow.grace_s is {self.grace_s}: use seconds, or 0 to finish nothing when stopping")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from agents.ledger import Limits
 from agents.llm.prices import prices_of
 from agents.protocols import Proposer
 from agents.purse import PurseState
@@ -55,8 +54,6 @@ class Crew:
         self._started: list[Any] = []
         self._prefix = f"{settings.campaign.name}-{uuid.uuid4().hex[:8]}"
         self._recording = tuple(recording)
-        budget = settings.budget
-        limits = Limits(usd=budget.usd, slot_hours=budget.slot_hours, tokens=budget.tokens)
         self._past = past
         self._others = placement.groups_of_this_job()  # of whoever uses this Ray beside the campaign
         self._generation = 0  # of the engine
@@ -66,7 +63,7 @@ class Crew:
         self.ledger = self._host(
             "ledger",
             actors.LedgerActor,
-            *(limits, settings.llm, prices_of(settings.llm), settings.seed, state),
+            *(settings.budget.limits, settings.llm, prices_of(settings.llm), settings.seed, state),
             restarts=0,
             retries=0,
         )
@@ -139,6 +136,19 @@ class Crew:
     def _examiner(self, index: int) -> Any:
         pool = self._settings.pools[GATE]
         return self._host(f"examiner-{index}", actors.ExaminerActor, self._settings.sandbox, cpus=pool.cpus)
+
+    async def drain(self) -> None:
+        """No more trials are handed out; those that hold a slot go on."""
+        with contextlib.suppress(ray.exceptions.RayError):
+            await self.engine.drain.remote()
+
+    async def num_open_calls(self) -> int:
+        """Calls of models that wait for an answer."""
+        try:
+            num: int = await self.ledger.num_open.remote()
+        except ray.exceptions.RayError:
+            return 0
+        return num
 
     def end(self, *, head_lost: bool = False) -> None:
         """End them, and with the trial engine its trials; without the cluster's head, by asking each itself.

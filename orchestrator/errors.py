@@ -5,3 +5,7 @@ from __future__ import annotations
 
 class UsageError(ValueError):
     """Bad input. The message says what, the value, and the remedy."""
+
+
+class BudgetReached(UsageError):
+    """Something was not started because its worst cost no longer fits the budget."""

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from agents.llm.prices import prices_of
+from models.scale import CANARY, TEXT, Stage
 from orchestrator.arms import arm_named
+from orchestrator.charges import share_of
 from orchestrator.config import Settings
 from orchestrator.population import Population
+
+if TYPE_CHECKING:
+    from orchestrator.board import RunningTrial
 
 _ENOUGH = 8  # exploration trials after which what models cost is measured
 _START_S = 12.0  # Ray, actors and fork servers, measured on two cores
@@ -21,24 +28,25 @@ class Estimate:
     trials: Mapping[str, int]  # by stage, from the first to the highest
     seconds: float
     usd: float
+    slot_hours: float
+    gpu_hours: float
 
 
-def estimate(settings: Settings, num_slots: int, population: Population | None = None) -> Estimate:
-    """Trials that are left, times what a trial takes: as measured in this campaign, else as conf/scale states it."""
-    trials, seconds = _trials(settings, population), 0.0
-    for stage in settings.scale.stages:
-        done = population.trials(stage.name) if population else ()
-        measured = [trial.slot_s for trial in done if trial.succeeded]
-        each = sum(measured) / len(measured) if measured else stage.expected_s
-        seconds += max(0, trials[stage.name] - len(done)) * each / num_slots
-    if population is None or not population.trials():
-        seconds += _START_S
-    usd = _usd(settings, trials[settings.ladder.first.name], population)
-    return Estimate(trials=trials, seconds=seconds, usd=usd)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageWork:
+    """The trials of a stage, done ones included, and what each is expected to take."""
+
+    stage: str
+    num_trials: int
+    expected_s: float
+    num_gpus: float = 0.0
 
 
-def _trials(settings: Settings, population: Population | None) -> Mapping[str, int]:
-    """Where more have climbed early than there are places, they are counted; those still to come are not."""
+def stage_works(settings: Settings, population: Population | None = None) -> tuple[StageWork, ...]:
+    """What the whole campaign has to train, as far as that is known by now.
+
+    Where more have climbed early than there are places, they are counted; those still to come are not.
+    """
     first, founders = settings.ladder.first, len(settings.campaign.founders)
     given_up = population.num_refused() if population else 0
     explored = (settings.budget.candidates - given_up) * len(first.seeds)
@@ -48,7 +56,65 @@ def _trials(settings: Settings, population: Population | None) -> Mapping[str, i
         num = settings.ladder.rule(upper).places(num)
         climbed = len(population.at(upper.name)) if population else 0
         trials[upper.name] = max(num + 1 if num else 0, climbed) * len(upper.seeds)  # with the baseline to beat
-    return trials
+    return tuple(
+        StageWork(
+            stage=stage.name,
+            num_trials=trials[stage.name],
+            expected_s=stage.expected_s,
+            num_gpus=share_of(settings, stage.name).num_gpus,
+        )
+        for stage in settings.scale.stages
+    )
+
+
+def estimate(settings: Settings, num_slots: int, population: Population | None = None) -> Estimate:
+    """Trials that are left, times what a trial takes: as measured in this campaign, else as conf/scale states it."""
+    works = stage_works(settings, population)
+    slot_s = gpu_s = 0.0
+    for work in works:
+        done = len(population.trials(work.stage)) if population else 0
+        each = (mean_slot_s(population, work.stage) if population else None) or work.expected_s
+        left_s = max(0, work.num_trials - done) * each
+        slot_s, gpu_s = slot_s + left_s, gpu_s + left_s * work.num_gpus
+    started = population is not None and population.trials()
+    return Estimate(
+        trials={work.stage: work.num_trials for work in works},
+        seconds=slot_s / num_slots + (0.0 if started else _START_S),
+        usd=_usd(settings, works[0].num_trials, population),
+        slot_hours=slot_s / 3600,
+        gpu_hours=gpu_s / 3600,
+    )
+
+
+def mean_slot_s(population: Population, stage: str) -> float | None:
+    """What a finished trial of a stage took on average; None before there is one."""
+    measured = [trial.slot_s for trial in population.trials(stage) if trial.succeeded]
+    return sum(measured) / len(measured) if measured else None
+
+
+def rest_s(trial: RunningTrial, stage: Stage, mean_s: float | None) -> float:
+    """What a running trial is expected to take from here: at its own pace, and as others of its stage took.
+
+    Args:
+        trial: as the engine sees it: the task it is at and the step of that.
+        stage: of the trial.
+        mean_s: what finished trials of the stage took; None: not known yet.
+    """
+    tasks = (CANARY, TEXT, *(probe.name for probe in stage.probes))  # in this order
+    work = {task: _tokens(stage, task) for task in tasks}
+    before = tasks[: tasks.index(trial.task)] if trial.task in tasks else ()
+    done = float(sum(work[task] for task in before))
+    if trial.task in tasks:
+        done += work[trial.task] * trial.step / stage.plan(trial.task).steps
+    share = done / sum(work.values())
+    own = trial.elapsed_s * (1 - share) / share if share else math.inf
+    usual = (mean_s or stage.expected_s) - trial.elapsed_s
+    return max(own, usual)
+
+
+def _tokens(stage: Stage, task: str) -> int:
+    plan = stage.plan(task)
+    return plan.steps * plan.batch_size * plan.length
 
 
 # Input and output tokens of one answered call, and calls for each exploration: as seen with contracts of 2,000 tokens.

@@ -21,7 +21,7 @@ async def research(campaign: Steps) -> None:
         promote(campaign, tasks)  # who had earned it before an earlier start ended
         for number in campaign.numbers():
             await campaign.turn(number)
-            tasks.create_task(pursue(campaign, number, tasks))
+            tasks.create_task(campaign.halt.within_budget(pursue(campaign, number, tasks)))
 
 
 async def pursue(campaign: Steps, number: int, tasks: asyncio.TaskGroup) -> None:
@@ -61,7 +61,7 @@ async def invent(campaign: Steps, number: int, failed: Evidence | None = None) -
 def promote(campaign: Steps, tasks: asyncio.TaskGroup) -> None:
     """Whoever has earned a higher stage starts there at once, beside what is explored."""
     for climb in campaign.promoted():
-        tasks.create_task(ascend(campaign, climb, tasks))
+        tasks.create_task(campaign.halt.within_budget(ascend(campaign, climb, tasks)))
 
 
 async def ascend(campaign: Steps, climb: Climb, tasks: asyncio.TaskGroup) -> None:

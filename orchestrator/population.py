@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 
 from agents.brief import Evidence, Failed, Member
-from agents.ledger import Cost, Spend
+from agents.ledger import Spend, account_of, cost_of
 from agents.purse import spends_of
 from cognition.records import (
     Calibration,
     CallOutcome,
     Candidate,
+    Charge,
+    ChargeOutcome,
     Claim,
     EarlyStop,
     Entry,
@@ -40,6 +43,7 @@ from models.scale import Stage
 
 EXPLAINED = "explained"
 CLIMBED = "climbed"
+STARTED = "started"  # a trial is first seen to hold a slot
 
 
 class Population:
@@ -51,6 +55,9 @@ class Population:
         self._attempts: dict[int, dict[int, Candidate]] = defaultdict(dict)
         self._trials: dict[str, Trial] = {}
         self._trials_of: dict[str, list[Trial]] = defaultdict(list)
+        self.charges: list[Charge] = []
+        self._charges_of: dict[str, list[Charge]] = defaultdict(list)  # by trial
+        self._starts: dict[str, list[Charge]] = defaultdict(list)  # of attempts that nobody answered for, by trial
         self._verdicts: dict[str, Verdict] = {}
         self._explained: set[str] = set()
         self._climbed: set[tuple[str, str]] = set()
@@ -94,6 +101,12 @@ class Population:
                 self._trials[record.trial_id] = record
                 self._trials_of[record.candidate_id].append(record)
                 self._at[record.stage][record.candidate_id] = None
+            case Charge():
+                self.charges.append(record)
+                self._charges_of[record.trial_id].append(record)
+                left = [s for s in self._starts.pop(record.trial_id, ()) if not _answers(record, s)]
+                if left:
+                    self._starts[record.trial_id] = left
             case Verdict():
                 self._verdicts[record.candidate_id] = record
             case Insight():
@@ -121,6 +134,8 @@ class Population:
                 elif record.kind == CLIMBED:
                     self._at[record.detail][record.subject] = None
                     self._climbed.add((record.subject, record.detail))
+                elif record.kind == STARTED:
+                    self._began(Charge(**{**json.loads(record.detail), "outcome": ChargeOutcome.lost}))
             case LlmCall():
                 light = dataclasses.replace(record, messages="", reply="")
                 self.calls.append(light)
@@ -283,6 +298,18 @@ class Population:
         found = (self.trial(candidate_id, stage.name, seed) for seed in stage.seeds)
         return [trial for trial in found if trial is not None]
 
+    def has_trial(self, trial_id: str) -> bool:
+        """A trial has its row."""
+        return trial_id in self._trials
+
+    def charges_of(self, trial_id: str) -> Sequence[Charge]:
+        """What the attempts at one trial took."""
+        return tuple(self._charges_of.get(trial_id, ()))
+
+    def unanswered(self) -> Sequence[Charge]:
+        """Attempts that were seen to start and that no charge answers for, as if each had ended at once."""
+        return tuple(start for starts in self._starts.values() for start in starts)
+
     def verdict(self, candidate_id: str) -> Verdict | None:
         return self._verdicts.get(candidate_id)
 
@@ -335,10 +362,15 @@ class Population:
         return closed
 
     def spent(self) -> tuple[Spend, ...]:
-        """What the trials and the models of the store took, for a new ledger."""
-        spends = list(spends_of(self.calls))
-        for trial in self._trials.values():
-            candidate = self._candidates.get(trial.candidate_id)
-            account = f"{trial.stage}/{candidate.arm if candidate else 'unknown'}"
-            spends.append(Spend(account=account, settled=Cost(slot_hours=trial.slot_s / 3600), num_settled=1))
-        return tuple(spends)
+        """What the attempts to train and the models of the store took, for a new ledger."""
+        trained = (Spend(account=account_of(charge), settled=cost_of(charge), num_settled=1) for charge in self.charges)
+        return (*spends_of(self.calls), *trained)
+
+    def _began(self, start: Charge) -> None:
+        if not any(_answers(charge, start) for charge in self._charges_of.get(start.trial_id, ())):
+            self._starts[start.trial_id].append(start)
+
+
+def _answers(charge: Charge, start: Charge) -> bool:
+    """The charge is of the attempt that began so, or of a later one."""
+    return charge.finished_at >= start.started_at

@@ -29,6 +29,12 @@ from orchestrator.population import Population
 T = TypeVar("T")
 
 _READ_AGAIN_S = 0.5
+# What happens to a campaign, as kinds of events.
+STARTED = "campaign_started"
+RESUMED = "campaign_resumed"
+FINISHED = "campaign_finished"
+STOPPING = "campaign_stopping"
+STOPPED = "campaign_stopped"
 
 
 class Rows:

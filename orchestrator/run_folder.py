@@ -37,7 +37,7 @@ _LOOK_S = 1.0
 
 # What may change between two starts of the same campaign; everything else is the campaign's identity.
 MAY_CHANGE = re.compile(
-    r"(run|budget|cluster|tracking|inbox)\..*|flow\.store_patience_s"
+    r"(run|budget|cluster|tracking|inbox)\..*|flow\.(grace_s|store_patience_s)"
     r"|llm\.(retries\..*|patience|max_corrections|unknown_price)"
     r"|llm\.models\.[^.]+\.(api_base|price(\..*)?|concurrency|requests_per_minute|tokens_per_minute|timeout_s|structured"
     r"|temperature)"
@@ -65,6 +65,7 @@ class RunFolder:
         self.path = path
         self._lease: IO[str] | None = None
         self._since = 0.0
+        self.last_beat = 0.0  # of whoever drove it before, where that ended without releasing it
 
     @property
     def lineage(self) -> Path:
@@ -143,12 +144,20 @@ class RunFolder:
         except OSError:
             return None
 
-    def ask_to_stop(self, now: float) -> None:
-        _write_whole(self.path / STOP, json.dumps({"asked_at": now}))
+    def ask_to_stop(self, now: float, *, at_once: bool = False) -> None:
+        _write_whole(self.path / STOP, json.dumps({"asked_at": now, "at_once": at_once}))
 
     @property
     def asked_to_stop(self) -> bool:
         return (self.path / STOP).exists()
+
+    @property
+    def asked_to_stop_at_once(self) -> bool:
+        """Without finishing what is nearly done."""
+        try:
+            return bool(json.loads((self.path / STOP).read_text()).get("at_once"))
+        except (OSError, ValueError, AttributeError):
+            return False
 
     def _agree(self, config: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         """Write the configuration down, or find it the one that is there."""
@@ -198,6 +207,8 @@ class RunFolder:
                 break
             file.close()  # the holder released it between our open and our lock
         self._lease, self._since = file, now
+        before = _read_holder(file)
+        self.last_beat = before.beat if before is not None else 0.0
         self.beat(now)
 
 

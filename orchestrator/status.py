@@ -8,9 +8,13 @@ import time
 from rich.console import Console
 
 from cognition.reader import Reader
-from cognition.records import RankCorrelation
+from cognition.records import Charge, Event, RankCorrelation, Trial
+from orchestrator.burn import Plan, burn_of
+from orchestrator.charges import last_sign
 from orchestrator.errors import UsageError
+from orchestrator.population import Population
 from orchestrator.prediction import correlation_line, latest
+from orchestrator.rows import FINISHED, RESUMED, STARTED
 from orchestrator.run_folder import RunFolder
 
 
@@ -26,19 +30,25 @@ def main(arguments: list[str]) -> int:
         funnel = reader.query("SELECT * FROM funnel")
         best = reader.query("SELECT number, name, arm, fitness, loss FROM leaderboard LIMIT 5")
         correlations = latest(reader.rows(RankCorrelation))
-        ended = reader.query("SELECT kind, detail FROM events WHERE kind LIKE 'campaign_%'")  # as they were written
+        population = Population(row for kind in (Trial, Charge, Event) for row in reader.rows(kind))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    ends = [event for event in population.events if event.kind.startswith("campaign_")]
     if holder is not None:
         state = (
             f"running, driven by process {holder.pid} on {holder.host} for {max(0.0, time.time() - holder.since):.0f} s"
         )
-    elif ended.rows and ended.rows[-1][0] == "campaign_finished":
+    elif ends and ends[-1].kind == FINISHED:
         state = "finished"
     else:
         state = "not running; the same command goes on"
     console.print(f"{folder.path}: {state}", markup=False)
+    plan = Plan.written(population.events)
+    if plan is not None:
+        since = max((event.created_at for event in ends if event.kind in (STARTED, RESUMED)), default=0.0)
+        now = time.time() if holder is not None else last_sign(population, beat=0.0)
+        console.print(f"spent {burn_of(plan, population, since, now)}", markup=False)
     for row in funnel.rows:
         console.print("  " + "  ".join(str(value) for value in row), markup=False)
     console.print("best so far", markup=False)

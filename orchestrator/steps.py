@@ -36,6 +36,7 @@ from orchestrator.population import CLIMBED, EXPLAINED, Population
 from orchestrator.reading import for_readers
 from orchestrator.repetition import Compared, compared, duplicate_by_motivation, duplicate_by_source, refused
 from orchestrator.rows import Rows, event
+from orchestrator.stopping import Halt
 
 
 class Steps:
@@ -49,7 +50,7 @@ class Steps:
         crew: Crew,
         books: Books,
         base: CognitionBase,
-        since: float,
+        halt: Halt,
     ) -> None:
         """`since`: the monotonic clock when the campaign started."""
         self.settings = settings
@@ -59,7 +60,7 @@ class Steps:
         self.flow = flow
         self._rows = rows
         self._crew = crew
-        self._since = since
+        self.halt = halt
         self._asked: dict[int, str] = {}  # number -> arm
         self._num_founders = len(settings.campaign.founders)
         self._first = settings.ladder.first
@@ -77,7 +78,7 @@ class Steps:
     async def turn(self, number: int) -> None:
         """Wait until this number may start."""
         await self.flow.turn(number)
-        self._check_wall()
+        await self.halt.gate()
 
     async def close(self, number: int) -> None:
         """Nothing more happens to this number."""
@@ -95,6 +96,7 @@ class Steps:
         return candidate, report
 
     async def propose(self, number: int) -> Candidate:
+        await self.halt.gate()
         attempt = 1 + max((report.attempt for report in self.population.reports(number)), default=-1)
         if number < self._num_founders:
             slot = self.settings.campaign.slot
@@ -104,6 +106,7 @@ class Steps:
         return await self._admitted(self._crew.researcher.propose.remote(brief), brief)
 
     async def repair(self, candidate: Candidate, evidence: Evidence) -> Candidate:
+        await self.halt.gate()
         brief = await self._brief(candidate.number, attempt=evidence.report.attempt + 1)
         if evidence.report.refused:  # again, in case that the last start was cut off in between
             await self._language.reward_attempt(candidate, evidence.report, (), None)
@@ -288,12 +291,14 @@ class Steps:
         done = self.population.trial(candidate.candidate_id, stage.name, seed)
         if done is not None:
             return done
-        self._check_wall()
+        await self.halt.gate()
         await self._rows.intend(f"train/{trial_id_of(candidate.candidate_id, stage.name, seed)}")
         pace, horizon = self._rows.paces.of(stage.name), self.flow.horizon(candidate.number)
+        asked = answer(self._crew.engineer.train.remote(candidate, stage.name, (seed,), pace, horizon))
         trained: Trained
-        (trained,) = await answer(self._crew.engineer.train.remote(candidate, stage.name, (seed,), pace, horizon))
+        (trained,) = await self.halt.within_budget(asked)
         self._crew.trial_finished()
+        await self._books.caught_up()  # its charge comes first: a trial with a row was paid for
         trial, curve = trained.trial, trained.curve
         stop = trained.early_stop
         self._rows.record(trial, *curve, *([stop] if stop and stop.trial_id not in self.population.early_stops else []))
@@ -346,10 +351,3 @@ class Steps:
                 score = "none" if verdict.fitness is None else f"{verdict.fitness:.3f}"
                 told += f"\n\nFitness: {score}. {verdict.reason}"
             tell_outcome(self._rows.folder / INBOX, candidate, told)
-
-    def _check_wall(self) -> None:
-        limit = self.settings.budget.wall_hours
-        if limit is not None and time.monotonic() - self._since > limit * 3600:
-            raise UsageError(
-                f"budget.wall_hours={limit:g} is used up: start again to go on, with a larger one if need be"
-            )

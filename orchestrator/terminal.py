@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -23,9 +24,10 @@ from cognition.records import (
     Trial,
     Verdict,
 )
+from orchestrator.burn import Plan, burn_of, figure
 from orchestrator.campaign import Campaign
 from orchestrator.config import Settings
-from orchestrator.estimate import estimate
+from orchestrator.estimate import Estimate, estimate
 from orchestrator.facts import in_words
 from orchestrator.founders import BASELINE_ARM
 from orchestrator.language_steps import DRIFT
@@ -33,6 +35,7 @@ from orchestrator.outbox import REFUSED, TAKEN_AGAIN
 from orchestrator.population import CLIMBED
 from orchestrator.prediction import correlation_line
 from orchestrator.result import Result
+from orchestrator.rows import STOPPING
 from orchestrator.tracking import resolved_mode
 
 if TYPE_CHECKING:
@@ -110,9 +113,12 @@ def show_result(console: Console, result: Result, num_candidates: int) -> None:
         console.print(f"ranks       {correlation_line(correlation)}", markup=False)
     if result.claims:
         console.print(_answer(result), markup=False)
-    spent = sum(row.settled.slot_hours for row in result.spend)
+    slot_hours = sum(row.settled.slot_hours for row in result.spend)
+    gpu_hours = sum(row.settled.gpu_hours for row in result.spend)
+    gpus = f"{figure(gpu_hours)} GPU-hours, " if gpu_hours else ""
     console.print(
-        f"\nspent       {spent * 60:.1f} slot-minutes, {_clock(result.elapsed_s)} on the clock, {_money(result)}\n"
+        f"\nspent       {slot_hours * 60:.1f} slot-minutes, {gpus}{_clock(result.elapsed_s)} on the clock, "
+        f"{_money(result)}\n"
         f"files       {result.folder}/lineage (Parquet), {result.folder}/config.yaml\n"
         f'ask         python -m cognition sql "SELECT * FROM leaderboard LIMIT 10" --run {result.folder}\n'
         f'            python -m cognition sql "SELECT arm, count(*), min(loss) FROM candidates JOIN trials '
@@ -150,9 +156,9 @@ def _choices(campaign: Campaign) -> Sequence[tuple[str, str]]:
         (
             "estimate",
             f"trials: {', '.join(f'{num} {stage}' for stage, num in expected.trials.items())}; "
-            f"about {_clock(expected.seconds)} {rest}, about {expected.usd:.2f} USD{_limits(settings)} "
-            "(budget.candidates to change)",
+            f"about {_clock(expected.seconds)}, {_hours(expected)} and {expected.usd:.2f} USD {rest}",
         ),
+        ("budget", f"{settings.budget.in_words} at most (budget.candidates, budget.wall, ... to change)"),
     )
 
 
@@ -172,10 +178,11 @@ def models_line(settings: Settings) -> str:
     return f"{told}{' at ' + ', '.join(bases) if bases else ''} (llm=none|local|openai|anthropic|gemini to choose)"
 
 
-def _limits(settings: Settings) -> str:
-    if not settings.llm.models or settings.budget.usd is None:
-        return ""
-    return f" of {settings.budget.usd:.2f} at most (budget.usd)"
+def _hours(expected: Estimate) -> str:
+    """Hours of GPUs where trials take some, else of slots."""
+    if expected.gpu_hours:
+        return f"{figure(expected.gpu_hours)} GPU-hours"
+    return f"{figure(expected.slot_hours)} slot-hours"
 
 
 def _money(result: Result) -> str:
@@ -195,6 +202,8 @@ def _line(campaign: Campaign, record: Record) -> str | None:
             return f"climbed   {_name(campaign, record.subject)}  to {record.detail}"
         case RankCorrelation():
             return f"ranks     {correlation_line(record)}"
+        case Event() if record.kind == STOPPING:
+            return f"stopping  {record.detail}; asked again, it stops at once"
         case Event() if record.kind == DRIFT:
             return f"judge     its scores have moved since the first calibration: {record.detail}"
         case Event() if record.kind == REFUSED:
@@ -251,10 +260,15 @@ def _times(campaign: Campaign) -> str:
     return f"{_clock(campaign.elapsed_s)} elapsed, about {_clock(left)} left"
 
 
+def _burn(campaign: Campaign) -> str:
+    plan = Plan.of(campaign.settings, campaign.population)
+    return str(burn_of(plan, campaign.population, campaign.started_at, time.time()))
+
+
 def _summary(campaign: Campaign, running: Sequence[RunningTrial]) -> Sequence[str]:
     counts = " ".join(f"{name} {count}" for name, count in _counts(campaign).items())
     slots = f"slots {len(running)}/{campaign.cluster.num_slots if campaign.cluster else 0}"
-    return f"{slots} in flight {campaign.flow.num_open} {counts}", _best(campaign), _times(campaign)
+    return f"{slots} in flight {campaign.flow.num_open} {counts}", _best(campaign), _times(campaign), _burn(campaign)
 
 
 def _progress(campaign: Campaign, running: Sequence[RunningTrial]) -> Group:

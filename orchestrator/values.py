@@ -39,7 +39,8 @@ def convert(hint: Any, value: Any, where: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
-        return convert(next(a for a in arguments if a is not type(None)), value, where)
+        kinds = [a for a in arguments if a is not type(None)]
+        return convert(str if isinstance(value, str) and str in kinds else kinds[0], value, where)
     if origin is tuple:
         if isinstance(value, str) or not isinstance(value, Sequence):
             raise ValueError(f"{where} is {value!r}: a list is needed, as [a,b]")

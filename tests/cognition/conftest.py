@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from cognition.records import Record, ReportKind
+from cognition.records import ChargeOutcome, Record, ReportKind
 from cognition.store import Store
 from tests.cognition.factories import (
     make_candidate,
+    make_charge,
     make_claim,
     make_event,
     make_insight,
@@ -54,6 +55,10 @@ def finished_campaign(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, l
         failed,
         make_report(failed),
         make_trial(failed, loss=None, slot_s=3.0),
+        make_charge(failed, slot_s=1.0, outcome=ChargeOutcome.lost),
+        make_charge(failed, slot_s=3.0, num_gpus=2.0, outcome=ChargeOutcome.failed, started_at=5.0),
+        make_charge(baseline, slot_s=36.0, num_gpus=0.5),
+        make_charge(baseline, slot_s=36.0, seed=1),
         make_verdict(failed, None, loss=None),
         make_event(1),
     ]

@@ -5,6 +5,8 @@ from pathlib import Path
 from cognition.manifest import read_manifest
 from cognition.records import (
     Candidate,
+    Charge,
+    ChargeOutcome,
     Claim,
     Event,
     FailureKind,
@@ -18,6 +20,7 @@ from cognition.records import (
     TrialStatus,
     Verdict,
     candidate_id_of,
+    charge_id_of,
     trial_id_of,
 )
 
@@ -73,6 +76,36 @@ def make_trial(
         benchmark=None if loss is None else 0.5 + seed / 10,
         scores=() if loss is None else (Score(name="loss", value=loss, stderr=0.01, num_items=64),),
         slot_s=slot_s,
+    )
+
+
+def make_charge(
+    candidate: Candidate,
+    *,
+    slot_s: float = 10.0,
+    stage: str = "explore",
+    seed: int = 0,
+    num_gpus: float = 0.0,
+    outcome: ChargeOutcome = ChargeOutcome.finished,
+    started_at: float = 0.0,
+) -> Charge:
+    trial_id = trial_id_of(candidate.candidate_id, stage, seed)
+    return Charge(
+        charge_id=charge_id_of(trial_id, started_at),
+        trial_id=trial_id,
+        candidate_id=candidate.candidate_id,
+        number=candidate.number,
+        stage=stage,
+        seed=seed,
+        arm=candidate.arm,
+        pool=stage,
+        num_cpus=1.0,
+        num_gpus=num_gpus,
+        slot_s=slot_s,
+        gpu_s=slot_s * num_gpus,
+        outcome=outcome,
+        started_at=started_at,
+        finished_at=started_at + slot_s,
     )
 
 

@@ -101,10 +101,28 @@ def test_arms_are_compared_at_what_they_cost(campaign: tuple[Path, list[Any]]) -
     assert (rows["grammar"]["num_candidates"], rows["grammar"]["num_passed"]) == (2, 2)
     assert rows["grammar"]["best_fitness"] == 0.9
     assert rows["grammar"]["mean_fitness"] == pytest.approx(0.8)
-    assert (rows["baseline"]["num_trials_finished"], rows["baseline"]["slot_s"]) == (2, 20.0)
+    assert (rows["baseline"]["num_trials_finished"], rows["baseline"]["slot_s"]) == (2, 72.0)
     random_arm = rows["random"]
-    assert (random_arm["num_passed"], random_arm["num_trials_failed"], random_arm["slot_s"]) == (1, 1, 3.0)
+    assert (random_arm["num_passed"], random_arm["num_trials_failed"], random_arm["slot_s"]) == (1, 1, 4.0)
+    assert rows["grammar"]["slot_s"] == 20.0, "trials count where there are no charges"
     assert random_arm["best_fitness"] is None
+
+
+def test_spend_counts_every_attempt_and_what_was_in_vain(campaign: tuple[Path, list[Any]]) -> None:
+    spend = {(r["stage"], r["arm"], r["outcome"]): r for r in ask(campaign[0], "SELECT * FROM spend")}
+    assert set(spend) == {
+        ("explore", "baseline", "finished"),
+        ("explore", "random", "failed"),
+        ("explore", "random", "lost"),
+    }
+    assert spend["explore", "baseline", "finished"]["num_attempts"] == 2
+    assert spend["explore", "baseline", "finished"]["slot_hours"] == pytest.approx(0.02)
+    assert spend["explore", "baseline", "finished"]["gpu_hours"] == pytest.approx(0.005)
+    dearest, failed = ask(campaign[0], "SELECT * FROM candidate_spend")
+    assert (dearest["number"], dearest["num_in_vain"], dearest["slot_hours_in_vain"]) == (0, 0, 0.0)
+    assert (failed["number"], failed["num_attempts"], failed["num_in_vain"]) == (4, 2, 2)
+    assert failed["slot_hours"] == failed["slot_hours_in_vain"] == pytest.approx(4 / 3600)
+    assert failed["gpu_hours"] == pytest.approx(6 / 3600)
 
 
 def test_curves_show_the_last_report_of_a_point_even_after_merging(campaign: tuple[Path, list[Any]]) -> None:

@@ -26,7 +26,10 @@ FROZEN = {
     "failure VARCHAR?, detail VARCHAR, loss DOUBLE?, loss_stderr DOUBLE?, benchmark DOUBLE?, scores VARCHAR, "
     "train_loss DOUBLE?, num_parameters BIGINT?, ffn_width BIGINT?, steps BIGINT, tokens BIGINT, train_s DOUBLE, "
     "slot_s DOUBLE, queued_at DOUBLE, started_at DOUBLE, first_step_at DOUBLE, finished_at DOUBLE, worker VARCHAR, "
-    "continued_from BIGINT",
+    "pool VARCHAR, num_gpus DOUBLE, continued_from BIGINT",
+    "charges": "charge_id VARCHAR, trial_id VARCHAR, candidate_id VARCHAR, number BIGINT, stage VARCHAR, seed BIGINT, "
+    "arm VARCHAR, pool VARCHAR, num_cpus DOUBLE, num_gpus DOUBLE, slot_s DOUBLE, gpu_s DOUBLE, outcome VARCHAR, "
+    "started_at DOUBLE, finished_at DOUBLE, worker VARCHAR, estimated BOOLEAN",
     "verdicts": "candidate_id VARCHAR, number BIGINT, stage VARCHAR, fitness DOUBLE?, loss DOUBLE?, loss_term DOUBLE?, "
     "benchmark DOUBLE?, benchmark_term DOUBLE?, quality_term DOUBLE?, quality_source VARCHAR, cost_quality DOUBLE?, "
     "state_quality DOUBLE?, novelty_quality DOUBLE?, loss_weight DOUBLE, benchmark_weight DOUBLE, "

@@ -9,10 +9,22 @@ import numpy as np
 import pytest
 
 from agents.brief import Evidence, Member
-from cognition.records import RECORDS, CallOutcome, Candidate, Event, LlmCall, Record, Report, ReportKind, Verdict
+from cognition.records import (
+    RECORDS,
+    CallOutcome,
+    Candidate,
+    ChargeOutcome,
+    Event,
+    LlmCall,
+    Record,
+    Report,
+    ReportKind,
+    Verdict,
+)
 from orchestrator.population import EXPLAINED, Population
 from tests.cognition.factories import (
     make_candidate,
+    make_charge,
     make_claim,
     make_event,
     make_insight,
@@ -178,23 +190,22 @@ def test_refusals_are_sorted_and_bounded_by_number() -> None:
     assert [r.number for r in population.refusals(below=5)] == [1, 2]
 
 
-def test_every_trial_is_charged_to_its_stage_and_arm_failed_ones_too() -> None:
+def test_every_attempt_is_charged_to_its_stage_and_arm_failed_and_lost_ones_too() -> None:
     population = Population(
         [
             BASELINE,
-            CHILD,
-            make_trial(BASELINE, slot_s=36.0),
-            make_trial(CHILD, slot_s=72.0, loss=None),
-            make_trial(CHILD, slot_s=18.0, stage="verify"),
-            make_trial(IN_FLIGHT, slot_s=3.6),
+            make_trial(BASELINE),
+            make_charge(BASELINE, slot_s=36.0),
+            make_charge(CHILD, slot_s=36.0, outcome=ChargeOutcome.lost),
+            make_charge(CHILD, slot_s=36.0, outcome=ChargeOutcome.failed, started_at=50.0),
+            make_charge(CHILD, slot_s=18.0, stage="verify"),
         ]
     )
     charged = {spend.account: (spend.settled.slot_hours, spend.num_settled) for spend in population.spent()}
     assert charged == {
         "explore/baseline": (pytest.approx(0.01), 1),
-        "explore/grammar": (pytest.approx(0.02), 1),
+        "explore/grammar": (pytest.approx(0.02), 2),
         "verify/grammar": (pytest.approx(0.005), 1),
-        "explore/unknown": (pytest.approx(0.001), 1),
     }
     assert all(spend.settled.usd == 0 and spend.num_held == 0 for spend in population.spent())
 
