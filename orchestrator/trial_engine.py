@@ -56,6 +56,7 @@ class RunningTrial:
     step: int
     loss: float | None
     elapsed_s: float
+    started_at: float = 0.0  # the same as long as it is the same attempt
     task: str = ""  # that the step is of: "canary", "text", or a probe's name
 
 
@@ -149,6 +150,7 @@ class JobBoard:
                         step=last.step if last else 0,
                         loss=last.loss if last else None,
                         elapsed_s=now - since,
+                        started_at=since,
                         task=last.task if last else "",
                     )
                 )
