@@ -192,10 +192,9 @@ class Campaign:
         """Heartbeat, what runs, reasons to stop and progress, twice a second."""
         next_beat = 0.0
         while not main.done():
-            now = time.time()
-            if now > next_beat:
-                self.folder.beat(now)
-                next_beat = now + HEARTBEAT_S
+            if time.monotonic() > next_beat:
+                self.folder.beat(time.time())
+                next_beat = time.monotonic() + HEARTBEAT_S
             running = await self._crew.running()
             await self._note(running)
             self._heed()
