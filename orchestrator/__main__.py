@@ -19,6 +19,8 @@ groups      scale=auto|cpu|tiny  selection=two_tier|mad_sigmoid|uniform
             data=stdlib|folder|fineweb_edu  cluster=auto|local  tracking=auto|offline|online|none
 often used  budget.candidates=48     more candidates (on a finished campaign: goes on)
             budget.usd=2             what language models may cost
+            budget.gpu_hours=40      what trials may take (or budget.slot_hours)
+            budget.wall=2h           how long this start may last: 45s, 90m, 2h, 1.5d
             llm.transcript=runs/OLD  play its recorded replies instead of asking models
             run.name=NAME            another folder under runs/
             run.fresh=true           another campaign beside an existing one
@@ -30,7 +32,7 @@ often used  budget.candidates=48     more candidates (on a finished campaign: go
 --help      this text
 
 beside it   python -m orchestrator.status runs/NAME     how it stands
-            python -m orchestrator.stop runs/NAME       a clean stop
+            python -m orchestrator.stop runs/NAME       a clean stop (--now: without finishing what is nearly done)
             python -m cognition sql "SELECT ..." --run runs/NAME
 """
 

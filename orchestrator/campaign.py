@@ -254,8 +254,10 @@ class Campaign:
     async def _note(self, running: Sequence[RunningTrial]) -> None:
         """Write down which attempts to train have begun, so that none is lost without a charge."""
         now = time.time()
-        for charge in self._starts.lost(running, now):
-            await self._crew.ledger.book.remote(charge)
+        if self._starts.lost(running):
+            await self._books.caught_up()  # a dead worker's charge may be on its way
+            for charge in self._starts.lost(running):
+                await self._crew.ledger.book.remote(charge)
             await self._books.caught_up()
         self.rows.record(*self._starts.new(running, now))
 

@@ -21,8 +21,6 @@ from orchestrator.population import STARTED, Population
 if TYPE_CHECKING:
     from orchestrator.board import RunningTrial
 
-_SAME_START_S = 1.0  # starts are told as ages, which wobble on their way
-
 _OUTCOMES = {
     TrialStatus.finished: ChargeOutcome.finished,
     TrialStatus.failed: ChargeOutcome.failed,
@@ -98,9 +96,9 @@ class Starts:
         self._known: dict[str, float] = {}  # trial -> start of its latest attempt
         self._seen: dict[str, float] = {}  # trial -> when it was last seen
 
-    def lost(self, running: Iterable[RunningTrial], now: float) -> Sequence[Charge]:
+    def lost(self, running: Iterable[RunningTrial]) -> Sequence[Charge]:
         """Attempts whose trial starts anew although nobody answered for them: their engine is gone."""
-        anew = {trial.trial_id for trial in running if self._known.get(trial.trial_id) and self._is_new(trial, now)}
+        anew = {trial.trial_id for trial in running if trial.trial_id in self._known and self._is_new(trial)}
         starts = [start for start in self._population.unanswered() if start.trial_id in anew]
         return [lost(start, self._seen[start.trial_id]) for start in starts]
 
@@ -108,24 +106,23 @@ class Starts:
         """An event for each attempt that was not seen before."""
         events = []
         for trial in running:
-            if self._is_new(trial, now):
-                self._known[trial.trial_id] = now - trial.elapsed_s
+            if self._is_new(trial):
+                self._known[trial.trial_id] = trial.started_at
                 events.append(self._started(trial, now))
             self._seen[trial.trial_id] = now
         return [event for event in events if event is not None]
 
-    def _is_new(self, trial: RunningTrial, now: float) -> bool:
-        known = self._known.get(trial.trial_id)
-        return known is None or abs(now - trial.elapsed_s - known) > _SAME_START_S
+    def _is_new(self, trial: RunningTrial) -> bool:
+        return self._known.get(trial.trial_id) != trial.started_at
 
     def _started(self, trial: RunningTrial, now: float) -> Event | None:
         candidate_id, seed = trial.trial_id.split("-")[0], trial.trial_id.rpartition("-s")[2]
         candidate = self._population.candidate(candidate_id)
-        if candidate is None or self._population.trial(candidate_id, trial.stage, int(seed)) is not None:
+        if candidate is None or self._population.trained(trial.trial_id):
             return None
-        share, started_at = share_of(self._settings, trial.stage), now - trial.elapsed_s
+        share = share_of(self._settings, trial.stage)
         start = Charge(
-            charge_id=charge_id_of(trial.trial_id, started_at),
+            charge_id=charge_id_of(trial.trial_id, trial.started_at),
             trial_id=trial.trial_id,
             candidate_id=candidate_id,
             number=candidate.number,
@@ -138,8 +135,8 @@ class Starts:
             slot_s=0.0,
             gpu_s=0.0,
             outcome=ChargeOutcome.lost,
-            started_at=started_at,
-            finished_at=started_at,
+            started_at=trial.started_at,
+            finished_at=trial.started_at,
             estimated=True,
         )
         detail = json.dumps(dataclasses.asdict(start))

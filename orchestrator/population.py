@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 
 from agents.brief import Evidence, Failed, Member
-from agents.ledger import Spend, account_of, cost_of
+from agents.ledger import BudgetLedger, Limits, Spend, account_of, cost_of
 from agents.purse import spends_of
 from cognition.records import (
     Calibration,
@@ -362,9 +362,11 @@ class Population:
         return closed
 
     def spent(self) -> tuple[Spend, ...]:
-        """What the attempts to train and the models of the store took, for a new ledger."""
-        trained = (Spend(account=account_of(charge), settled=cost_of(charge), num_settled=1) for charge in self.charges)
-        return (*spends_of(self.calls), *trained)
+        """What the attempts to train and the models of the store took by account, for a new ledger."""
+        books = BudgetLedger(Limits())
+        books.restore(spends_of(self.calls))
+        books.restore(Spend(account=account_of(c), settled=cost_of(c), num_settled=1) for c in self.charges)
+        return books.spent()
 
     def _began(self, start: Charge) -> None:
         if not any(_answers(charge, start) for charge in self._charges_of.get(start.trial_id, ())):
