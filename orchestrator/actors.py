@@ -367,6 +367,7 @@ class EngineRunner:
             device=pool.device,
             pace=pace,
             anomalies=settings.anomalies,
+            checkpoints=settings.checkpoints.spec(settings.scale.stage(stage)),
         )
         order = Order(job=job, pool=name, number=candidate.number, horizon=horizon)
         share = share_of(settings, stage)

@@ -145,6 +145,8 @@ class JobBoard:
             self._condition.notify_all()
         if future is not None:
             trial = dataclasses.replace(trial, queued_at=queued_at)
+            if known is not None and known.started_at:  # as those who watched it were told
+                trial = dataclasses.replace(trial, started_at=known.started_at)
             curve = tuple(known.curve) if known is not None else ()
             future.set_result(Trained(trial=trial, curve=curve, early_stop=early_stop))
 

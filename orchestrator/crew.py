@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,7 @@ class Crew:
         past: Callable[[], Recalled],
     ) -> None:
         """`state`: what the purse has to remember; `recording`: the replies of a transcript; `past`: for engines."""
+        settings = replace(settings, checkpoints=settings.checkpoints.within(folder))
         self._settings, self._folder, self._proposers = settings, folder, dict(proposers)
         self._started: list[Any] = []
         self._prefix = f"{settings.campaign.name}-{uuid.uuid4().hex[:8]}"

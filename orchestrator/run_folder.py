@@ -37,7 +37,7 @@ _LOOK_S = 1.0
 
 # What may change between two starts of the same campaign; everything else is the campaign's identity.
 MAY_CHANGE = re.compile(
-    r"(run|budget|cluster|tracking|inbox)\..*|flow\.(grace_s|store_patience_s)"
+    r"(run|budget|cluster|tracking|inbox|checkpoints)\..*|flow\.(grace_s|store_patience_s)"
     r"|llm\.(retries\..*|patience|max_corrections|unknown_price)"
     r"|llm\.models\.[^.]+\.(api_base|price(\..*)?|concurrency|requests_per_minute|tokens_per_minute|timeout_s|structured"
     r"|temperature)"
