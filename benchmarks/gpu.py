@@ -6,6 +6,7 @@
 
     trainer     tokens/s, peak memory and model FLOPs utilisation of a 20M trial, way by way (benchmarks/gpu_ways.py)
     kernels     fused path fusion and two-scale FIR against torch.compile (benchmarks/gpu_kernels.py)
+    ranks       tokens/s of a 20M trial on one, two, four ... GPUs of this node (benchmarks/gpu_ranks.py)
     lengths     training and decoding throughput and state of everything published, T = 1k to 32k, mixer by mixer
     tests       the tests marked gpu
 
@@ -40,6 +41,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S = 510.0  # of a piece: many a place lends its GPU for ten minutes at a time
 WAYS = ("ours", "fla in a plain loop", "the original way", "ours, not compiled")  # of benchmarks/gpu_ways.py
 OPERATORS = ("path_fusion", "two_scale_fir")  # of benchmarks/gpu_kernels.py
+RANKS = (1, 2, 4, 8)
 _TOLD = 400  # lines of a piece's output that the reason of its failure is looked for in
 
 
@@ -67,6 +69,14 @@ def pieces(part: str, quick: bool, device: str) -> list[Piece]:
         out = None if quick else "--out"
         commands = {operator: [python, script, "--operator", operator, *small] for operator in OPERATORS}
         return [Piece(name=operator, command=command, out=out) for operator, command in commands.items()]
+    if part == "ranks":
+        import torch  # here: of what runs the pieces, this part alone asks how many devices there are
+
+        num_devices = 2 if quick else torch.cuda.device_count()
+        script = str(ROOT / "benchmarks" / "gpu_ranks.py")
+        numbers = [num for num in RANKS if num <= num_devices] if num_devices > 1 else []
+        commands = {num: [python, script, "--processes", str(num), *small] for num in numbers}
+        return [Piece(name=f"{num} processes", command=command) for num, command in commands.items()]
     if part == "lengths":
         slot = slot_named("token_mixer")
         names = sorted(slot.published, key=lambda name: name != slot.reference)[: 2 if quick else None]
@@ -78,7 +88,7 @@ def pieces(part: str, quick: bool, device: str) -> list[Piece]:
     return [Piece(name="gpu", command=[*command, "-p", "no:cacheprovider", *["--collect-only"] * quick], out=None)]
 
 
-PARTS = ("trainer", "kernels", "lengths", "tests")
+PARTS = ("trainer", "kernels", "ranks", "lengths", "tests")
 
 
 def run_part(part: str, todo: Sequence[Piece], earlier: Mapping[str, Outcome], save: Any, limit_s: float) -> int:
@@ -154,8 +164,11 @@ def reason(output: str) -> str:
 
 
 def summary(part: str, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
-    """What the pieces say together: of the trainer, how much faster ours is than each other way that was measured."""
+    """What the pieces say together: how much faster ours is than each other way, or several GPUs are than one."""
     speed = {name: outcome["tokens_s"] for name, outcome in outcomes.items() if outcome.get("tokens_s")}
+    alone = f"{RANKS[0]} processes"
+    if part == "ranks" and alone in speed:
+        return {"speedup": {name: round(speed[name] / speed[alone], 2) for name in speed if name != alone}}
     if part != "trainer" or "ours" not in speed:
         return {}
     return {"ratios": {f"ours / {name}": round(speed["ours"] / speed[name], 2) for name in speed if name != "ours"}}

@@ -91,8 +91,8 @@ class Ranks:
         share = num_sequences // self.num
         return slice(self.rank * share, (self.rank + 1) * share)
 
-    def begin(self, model: nn.Module) -> None:
-        """Give every rank the weights of the first one.
+    def begin(self, model: nn.Module, step: int = 0) -> None:
+        """Give every rank the weights of the first one, and chance of its own from this step on.
 
         Raises:
             RanksDiffer: names, shapes or types are not the same everywhere.
@@ -102,7 +102,7 @@ class Ranks:
             return
         tensors = dict(model.named_parameters()) | dict(model.named_buffers())
         described = str([(name, tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()])
-        digest = int.from_bytes(hashlib.blake2b(described.encode("utf-8", "replace"), digest_size=7).digest(), "big")
+        digest = _digest(described)
         extremes = torch.tensor([digest, -digest])
         with _together():
             dist.all_reduce(extremes, dist.ReduceOp.MAX)
@@ -115,6 +115,8 @@ class Ranks:
                 flat = tensor.detach().reshape(-1).clone()
                 dist.broadcast(flat.view(torch.uint8), 0)
                 tensor.copy_(flat.view(tensor.shape))
+        if self.rank:
+            torch.manual_seed(_digest(f"{torch.initial_seed()}/{self.rank}/{step}"))
 
     def sum_up(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
         """Add up gradients and loss over all ranks; where only some have a gradient, the others' counts as zero.
@@ -153,6 +155,10 @@ class Ranks:
 
 
 ALONE = Ranks()
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=7).digest(), "big")
 
 
 def _buckets(gradients: Iterable[Tensor]) -> Iterator[list[Tensor]]:

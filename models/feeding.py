@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from models.batch import IGNORED, Batch
+from models.data_parallel import ALONE, Ranks
 
 _AHEAD = 3
 
@@ -24,19 +25,20 @@ class Fed:
 
     inputs_BT: Tensor
     targets_BT: Tensor
-    num_counted: int  # targets that count
+    num_counted: int  # targets that count, over all ranks
+    num_here: int  # of them in these rows
 
 
-def feed(batches: Iterator[Batch], num: int, device: torch.device) -> Iterator[Fed]:
-    """`num` batches in their order. What generating them raises is raised here."""
+def feed(batches: Iterator[Batch], num: int, device: torch.device, ranks: Ranks = ALONE) -> Iterator[Fed]:
+    """This rank's rows of `num` batches, in their order. What generating them raises is raised here."""
     if device.type != "cuda":
         for _ in range(num):
-            yield _fed(next(batches), device, pinned=False)
+            yield _fed(next(batches), device, ranks, pinned=False)
         return
-    yield from _ahead(batches, num, device)
+    yield from _ahead(batches, num, device, ranks)
 
 
-def _ahead(batches: Iterator[Batch], num: int, device: torch.device) -> Iterator[Fed]:
+def _ahead(batches: Iterator[Batch], num: int, device: torch.device, ranks: Ranks) -> Iterator[Fed]:
     ready: queue.Queue[Fed | BaseException] = queue.Queue(_AHEAD)
     given_up = threading.Event()
 
@@ -53,7 +55,7 @@ def _ahead(batches: Iterator[Batch], num: int, device: torch.device) -> Iterator
             for _ in range(num):
                 if given_up.is_set():
                     return
-                hand_on(_fed(next(batches), device, pinned=True))
+                hand_on(_fed(next(batches), device, ranks, pinned=True))
         except BaseException as error:  # noqa: BLE001 - a thread's boundary: raised again where the batch is due
             hand_on(error)
 
@@ -70,13 +72,15 @@ def _ahead(batches: Iterator[Batch], num: int, device: torch.device) -> Iterator
         thread.join()
 
 
-def _fed(batch: Batch, device: torch.device, *, pinned: bool) -> Fed:
-    inputs_BT, targets_BT = torch.from_numpy(batch.inputs), torch.from_numpy(batch.targets)
-    num_counted = int((batch.targets != IGNORED).sum())
+def _fed(batch: Batch, device: torch.device, ranks: Ranks, *, pinned: bool) -> Fed:
+    rows = ranks.rows(len(batch.inputs))
+    inputs_BT, targets_BT = torch.from_numpy(batch.inputs[rows]), torch.from_numpy(batch.targets[rows])
+    counted_BT = batch.targets != IGNORED
     if pinned:
         inputs_BT, targets_BT = inputs_BT.pin_memory(), targets_BT.pin_memory()
     return Fed(
         inputs_BT.to(device, non_blocking=True),
         targets_BT.to(device, non_blocking=True),
-        num_counted,
+        int(counted_BT.sum()),
+        int(counted_BT[rows].sum()),
     )

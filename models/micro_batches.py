@@ -45,15 +45,17 @@ class MicroBatches:
             self._hidden = compiler(model.hidden)
         self.size = recipe.micro_batch
 
-    def backward(self, inputs_BT: Tensor, targets_BT: Tensor, num_counted: int) -> Tensor:
+    def backward(self, inputs_BT: Tensor, targets_BT: Tensor, num_counted: int, num_here: int | None = None) -> Tensor:
         """Adds to the gradients those of the mean loss over `num_counted` targets, and hands that loss back, detached.
+
+        Where only `num_here` of them are among these, the rest being other ranks', it is these ones' part of the mean.
 
         Raises:
             OutOfMemory: on a GPU, with one sequence at a time.
         """
         while True:
             try:
-                return self._pieces(inputs_BT, targets_BT, num_counted)
+                return self._pieces(inputs_BT, targets_BT, num_counted, num_counted if num_here is None else num_here)
             except torch.OutOfMemoryError as error:
                 self.shrink(inputs_BT.shape[0], error)
             except Exception:
@@ -62,11 +64,12 @@ class MicroBatches:
                 self.compiled, self._hidden = False, self._model.hidden
             self._model.zero_grad(set_to_none=True)
 
-    def _pieces(self, inputs_BT: Tensor, targets_BT: Tensor, num_counted: int) -> Tensor:
+    def _pieces(self, inputs_BT: Tensor, targets_BT: Tensor, num_counted: int, num_here: int) -> Tensor:
         size = min(self.size or inputs_BT.shape[0], inputs_BT.shape[0])
         summed = torch.zeros((), device=self._device)
         for inputs, targets in zip(torch.split(inputs_BT, size), torch.split(targets_BT, size), strict=True):
-            share = 1.0 if size == inputs_BT.shape[0] else int((targets != IGNORED).sum()) / num_counted
+            counted = num_here if size == inputs_BT.shape[0] else int((targets != IGNORED).sum())
+            share = counted / num_counted
             if share == 0.0:
                 continue
             with self._autocast():

@@ -169,6 +169,18 @@ class Stage:
             raise ValueError(f"stage {self.name} has no task {task!r}; it has {', '.join(plans)}")
         return plans[task]
 
+    def require_split(self, num_processes: int) -> None:
+        """Every batch can be shared out evenly, the canary's and the probes' too. Raises ValueError."""
+        if type(num_processes) is not int or num_processes < 1:
+            raise ValueError(f"stage {self.name}: num_processes is {num_processes!r}; use a whole number above 0")
+        for task in (TEXT, CANARY, *(probe.name for probe in self.probes)):
+            batch_size = self.plan(task).batch_size
+            if batch_size % num_processes:
+                raise ValueError(
+                    f"stage {self.name}: the batch_size of its {task} is {batch_size}, not a multiple of the "
+                    f"{num_processes} processes that share it out: change either"
+                )
+
     @property
     def tokens(self) -> int:
         """Text tokens that one trial trains on."""

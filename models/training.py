@@ -12,6 +12,7 @@ from torch import nn
 
 from models.backbone import LanguageModel
 from models.batch import Batch
+from models.data_parallel import ALONE, Ranks
 from models.feeding import Fed, feed
 from models.micro_batches import MicroBatches, OutOfMemory
 from models.scale import Recipe
@@ -57,6 +58,7 @@ def train(
     recipe: Recipe = Recipe(),  # noqa: B008 - frozen
     save: Saving | None = None,
     resume: TrainingState | None = None,
+    ranks: Ranks = ALONE,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainingPoint:
     """Train in place and report every `report_every` steps and after the last; hand back the last point.
@@ -64,10 +66,14 @@ def train(
     `save` is asked after every step but the last whether it wants the state. With `resume`, which one of them was, the
     training goes on from there: `batches` begin with the one of the step after it, and `steps` counts those done too.
 
+    With several `ranks` each of them does this with the same arguments, but for `save`, which is one rank's: every one
+    takes its rows of each batch, and points, decisions and weights are the whole batch's on all of them.
+
     Raises:
         NonFinite: seen at a point of the curve (so up to `report_every` steps late), or in the weights at the end.
         Diverged: a point lies 2 nats above the lowest one.
         OutOfMemory: on a GPU that one sequence does not fit, or that is full when an update is half done.
+        RankLost, RanksDiffer: see models.data_parallel.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     device = parameters[0].device
@@ -78,13 +84,14 @@ def train(
         micro_batches.size = resume.curve.micro_batch
         restore(resume, model, optimiser)
     done = curve.step
+    ranks.begin(model, done)
     point: TrainingPoint | None = None
-    for step, fed in enumerate(feed(batches, steps - done, device), done + 1):
+    for step, fed in enumerate(feed(batches, steps - done, device, ranks), done + 1):
         rate = learning_rate * _share_of_peak(recipe.schedule, step, steps, warmup_steps)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        loss, grad_norm = _update(optimiser, parameters, micro_batches, fed)
-        curve.add(loss, fed.inputs_BT.numel())
+        loss, grad_norm = _update(optimiser, parameters, micro_batches, fed, ranks)
+        curve.add(loss, ranks.num * fed.inputs_BT.numel())
         if step % report_every == 0 or step == steps:
             point = curve.point(grad_norm, rate)
             report(point)
@@ -154,25 +161,36 @@ class _Curve:
 
 
 def _update(
-    optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter], micro_batches: MicroBatches, fed: Fed
+    optimiser: torch.optim.Optimizer,
+    parameters: list[nn.Parameter],
+    micro_batches: MicroBatches,
+    fed: Fed,
+    ranks: Ranks,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One step: the loss, and the gradients' norm before clipping.
 
     Where memory ends in clipping or in the optimiser before anything is updated, the batch begins again in smaller
-    pieces: gradients are made anew, and moments of parameters that had none are dropped.
+    pieces: gradients are made anew, and moments of parameters that had none are dropped. Not so where other ranks have
+    been told of the gradients: they are one step ahead by then.
 
     Raises:
-        OutOfMemory: one sequence does not fit, or the optimiser had begun to update.
+        OutOfMemory: one sequence does not fit, the optimiser had begun to update, or it is one of several ranks.
     """
     while True:
         optimiser.zero_grad(set_to_none=True)
-        loss = micro_batches.backward(fed.inputs_BT, fed.targets_BT, fed.num_counted)
+        loss = micro_batches.backward(fed.inputs_BT, fed.targets_BT, fed.num_counted, fed.num_here)
         before = _updates(optimiser)
         try:
+            loss = ranks.sum_up(loss, parameters)
             grad_norm = nn.utils.clip_grad_norm_(parameters, _CLIP_NORM)
             optimiser.step()
             return loss, grad_norm
         except torch.OutOfMemoryError as error:
+            if ranks.num > 1:
+                raise OutOfMemory(
+                    f"memory ended in an update of {ranks.num} processes; set recipe.micro_batch: "
+                    f"{str(error).splitlines()[0]}"
+                ) from error
             for parameter, version in _updates(optimiser).items():
                 if version != before.get(parameter, 0):
                     reason = str(error).splitlines()[0]

@@ -54,9 +54,11 @@ class TrialJob:
     pace: Pace | None = None  # the reference baseline's, once it is known
     anomalies: AnomalyLimits = field(default_factory=AnomalyLimits)
     checkpoints: CheckpointSpec | None = None  # None: when it is cut off it begins anew
+    num_processes: int = 1  # that train on it, one per device; each takes its share of every batch
 
     def __post_init__(self) -> None:
         slot_named(self.slot)
+        self.stage.require_split(self.num_processes)
 
     @property
     def digest(self) -> str:
@@ -218,7 +220,7 @@ class TrialRun:
         }
         with (
             _lent(tokens) as fds,
-            talking(lambda task, body: self._spawn(task, body, fds), "train", told) as child,
+            talking(lambda task, body: self._spawn(task, body, fds, job.num_processes), "train", told) as child,
         ):
             if before is not None:
                 child.send("resume", {"state": before.state}, before.arrays)
@@ -312,14 +314,16 @@ class TrialRun:
         )
 
     @contextmanager
-    def _spawn(self, task: str, body: Mapping[str, Json], fds: tuple[int, ...] = ()) -> Iterator[Child]:
+    def _spawn(
+        self, task: str, body: Mapping[str, Json], fds: tuple[int, ...] = (), num_processes: int = 1
+    ) -> Iterator[Child]:
         """A child that `cancel` can reach, for what is left of the trial's time."""
         self._require_going()
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TrialError(FailureKind.timeout, f"no time was left for {task!r}")
         try:
-            child = self._server.spawn(task, body, fds=fds, deadline_s=left)
+            child = self._server.spawn(task, body, fds=fds, deadline_s=left, num_processes=num_processes)
         except wire.PeerSilentError as error:
             raise TrialError(FailureKind.timeout, f"the deadline passed in {task!r}") from error
         except (SandboxError, wire.WireError) as error:

@@ -30,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="training steps, in place of the stage's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="that train on it together, one per GPU with --device cuda"
+    )
     parser.add_argument("--require", choices=REQUIREMENTS, default="available", help="full: insist on every layer")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the trial and its curve there")
     add_data(parser)
@@ -57,8 +60,12 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
         data=data,
         device=options.device,
+        num_processes=options.processes,
     )
-    print(f"{mixer.name}: {stage.steps} steps of {stage.batch_size} x {stage.length} tokens on {options.device}")
+    together = "" if options.processes == 1 else f", {options.processes} processes"
+    print(
+        f"{mixer.name}: {stage.steps} steps of {stage.batch_size} x {stage.length} tokens on {options.device}{together}"
+    )
     curve: list[Metric] = []
 
     def show(_: TrialJob, point: Metric) -> None:

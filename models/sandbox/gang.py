@@ -96,13 +96,14 @@ def _keep(ranks: dict[int, int]) -> NoReturn:
         os.kill(pid, signal.SIGKILL)
     for pid in ranks:
         os.waitpid(pid, 0)
-    failed = [(number, status) for number, status in ends if status]
-    first = [end for end in failed if not os.WIFEXITED(end[1]) or os.WEXITSTATUS(end[1]) != LOST] or failed
-    if not first:
+    if not any(status for _, status in ends):
         os._exit(0)
-    number, status = first[0]
+    lost = [end for end in ends if os.WIFEXITED(end[1]) and os.WEXITSTATUS(end[1]) == LOST]
+    failed = [end for end in ends if end[1] and end not in lost]
+    # Where no rank has failed of itself, one has left as if it had done its part.
+    number, status = (failed or [end for end in ends if end not in lost] or lost)[0]
     _log(f"rank {number} of {num} {_how(status)}")
-    leave_as(status)
+    leave_as(status or LOST << 8)
 
 
 def _how(status: int) -> str:

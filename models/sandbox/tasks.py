@@ -38,11 +38,12 @@ from models.backbone import (
     reference_parameters,
 )
 from models.data import Batch, handed_tokens, text_batches
+from models.data_parallel import RankLost, Ranks, RanksDiffer, rendezvous
 from models.fla_standin.compiling import skip_compilation
 from models.loading import LoadError, load_mixer
 from models.micro_batches import OutOfMemory
 from models.policy.tables import MODULES
-from models.sandbox.child import Channel, Task, TaskError
+from models.sandbox.child import RANK_LOST, Channel, Task, TaskError
 from models.sandbox.wire import Array, Json, Message, TooLargeError
 from models.scale import TEXT, CanarySpec, ModelSize, Recipe, Stage
 from models.slots import SLOTS, published_source, slot_named
@@ -129,6 +130,8 @@ def train(channel: Channel) -> None:
 
     With save_every_s in the start, checkpoint {task, step, state} + arrays come between the points, that far apart at
     least. With resumes in it, resume {state} + arrays follows, of such a checkpoint: the first task goes on there.
+
+    Of several processes each runs all of this on its rows of every batch, and the first one alone is heard.
     """
     start = channel.receive()
     stage, seed, slot = stage_of(start.table("stage")), start.integer("seed"), slot_named(start.text("slot"))
@@ -141,7 +144,7 @@ def train(channel: Channel) -> None:
     except CannotFit as error:
         raise TaskError("error", str(error)) from error
     every_s = start.optional_real("save_every_s")
-    saver = _Saver(channel, every_s) if every_s is not None else None
+    saver = _Saver(channel, every_s) if every_s is not None and channel.rank == 0 else None
     for name in start.texts("tasks"):
         _seed(seed)
         model = build(mixer_class, stage.size, ffn_width, seed, slot.name).to(start.text("device"))
@@ -217,6 +220,8 @@ def _scored(request: Message) -> dict[str, Json]:
         "num_items": scores.num_items,
     }
 
+
+__all__ = ["TASKS", "rendezvous", "size_of", "stage_of", "warm_up"]
 
 TASKS: Mapping[str, Task] = {"examine": examine, "train": train, "hidden_states": hidden_states, "score": score}
 
@@ -308,6 +313,7 @@ def _train_one(
     resume: TrainingState | None,
 ) -> None:
     plan = stage.plan(task)
+    ranks = Ranks(rank=channel.rank, num=channel.num_ranks)
 
     def report(point: training.TrainingPoint) -> None:
         channel.send(
@@ -318,7 +324,7 @@ def _train_one(
                 "loss": point.loss,
                 "grad_norm": point.grad_norm,
                 "learning_rate": point.learning_rate,
-                "peak_bytes": _peak_bytes(),
+                "peak_bytes": ranks.largest(_peak_bytes()),
             },
         )
 
@@ -334,7 +340,12 @@ def _train_one(
             recipe=stage.recipe if task == TEXT else replace(stage.recipe, compile=False),
             save=saver.of(task) if saver is not None else None,
             resume=resume,
+            ranks=ranks,
         )
+    except RankLost as error:
+        raise TaskError(RANK_LOST, f"{task}: {error}") from error
+    except RanksDiffer as error:
+        raise TaskError("error", f"{task}: {error}") from error
     except training.NonFinite as error:
         raise TaskError("nonfinite", f"{task}: {error}") from error
     except OutOfMemory as error:

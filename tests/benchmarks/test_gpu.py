@@ -52,6 +52,11 @@ def test_ratios_are_those_of_what_was_measured(monkeypatch: pytest.MonkeyPatch, 
     assert run(monkeypatch, tmp_path, *todo)["ratios"] == {"ours / slow": 3.0}
 
 
+def test_several_gpus_are_compared_with_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    todo = [writes("1 processes", tokens_s=100), writes("2 processes", tokens_s=190)]
+    assert run(monkeypatch, tmp_path, *todo, part="ranks")["speedup"] == {"2 processes": 1.9}
+
+
 def test_what_failed_is_tried_again_and_what_succeeded_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     run(monkeypatch, tmp_path, fails("ours", "ValueError('first')"), writes("slow", tokens_s=100))
     found = run(monkeypatch, tmp_path, writes("ours", tokens_s=200), fails("slow", "ValueError('again')"))

@@ -76,6 +76,7 @@ def test_rank_trains_what_is_missing_and_keeps_what_it_has(tmp_path: Path, capsy
         (["rank", "--json", "/proc/nowhere.json"], "/proc/nowhere.json cannot be written"),
         (["train", "--mixer", "retnet", "--stage", "final"], "--stage is 'final'; scale cpu has explore, verify"),
         (["train", "--mixer", "retnet", "--steps", "0"], "steps is 0"),
+        (["train", "--mixer", "retnet", "--processes", "3"], "is 16, not a multiple of the 3 processes"),
         (["train", "--mixer", "retnet", "--data", "nowhere"], "no data named 'nowhere'"),
         (["rank", "--probes", "chess"], r"--probes has 'chess'"),
         (["rank", "--seeds", "0"], "--seeds is 0"),

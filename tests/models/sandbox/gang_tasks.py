@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from models import data_parallel
 from models.sandbox.child import RANK_LOST, Channel, TaskError
@@ -142,6 +143,43 @@ def hear(channel: Channel) -> None:
     channel.receive()
 
 
+class _Parts(nn.Module):
+    """Weights and a buffer that every rank draws for itself; the last is neither contiguous nor a float's width."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__()
+        self.on_one, self.on_all, self.on_none = (nn.Parameter(torch.full((2,), 1.0 + rank)) for _ in range(3))
+        self.turned = nn.Parameter(torch.full((2, 3), 1.0 + rank, dtype=torch.float64).mT)
+        self.register_buffer("mask", torch.tensor([rank == 0, rank == 1]))
+
+
+def share(channel: Channel) -> None:
+    """start -> shared {weights, drawn, losses, gradients, largest}, each by rank."""
+    channel.receive()
+    rank = channel.rank
+    ranks = data_parallel.Ranks(rank=rank, num=channel.num_ranks)
+    parts = _Parts(rank)
+    torch.manual_seed(0)
+    ranks.begin(parts)
+    weights: list[Json] = [[*map(float, tensor.flatten())] for tensor in (*parts.parameters(), *parts.buffers())]
+    if rank == 1:
+        parts.on_one.grad = torch.full((2,), 5.0)
+    parts.on_all.grad = torch.full((2,), 1.0 + rank)
+    parts.turned.grad = torch.full((3, 2), 0.5, dtype=torch.float64)
+    loss = ranks.sum_up(torch.tensor(0.25 + rank), list(parts.parameters()))
+    gradients: list[Json] = [
+        None if parameter.grad is None else [*map(float, parameter.grad.flatten())] for parameter in parts.parameters()
+    ]
+    said: dict[str, Json] = {
+        "weights": _gathered(weights),
+        "drawn": _gathered(float(torch.rand(()))),
+        "losses": _gathered(float(loss)),
+        "gradients": _gathered(gradients),
+        "largest": _gathered(ranks.largest(10 * rank)),
+    }
+    channel.send("shared", said)
+
+
 def _wait_for_the_others(channel: Channel) -> None:
     """As training does: a lost rank becomes the failure that is only another one's consequence."""
     try:
@@ -200,4 +238,4 @@ def finish_late(channel: Channel) -> None:
         channel.send("done")
 
 
-TASKS = {"attempt": attempt, "hear": hear, "end": end, "finish_late": finish_late}
+TASKS = {"attempt": attempt, "hear": hear, "share": share, "end": end, "finish_late": finish_late}

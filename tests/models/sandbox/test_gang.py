@@ -173,6 +173,18 @@ def test_every_rank_hears_what_the_parent_says_and_one_answers(server: ForkServe
     assert not any(map(is_running, pids))
 
 
+def test_ranks_share_weights_gradients_and_loss_but_not_chance(cpu_server: ForkServer) -> None:
+    with cpu_server.spawn("share", deadline_s=20, num_processes=2) as child:
+        shared = child.receive()
+    assert shared.kind == "shared", shared.body
+    assert shared.body["weights"] == [[[1, 1], [1, 1], [1, 1], [1] * 6, [1, 0]]] * 2
+    assert shared.body["losses"] == [1.5, 1.5]
+    assert shared.body["gradients"] == [[[5, 5], [3, 3], None, [1] * 6]] * 2
+    assert shared.body["largest"] == [10, 10]
+    first, second = shared.reals("drawn")
+    assert first != second
+
+
 def assert_nothing_is_left(server: ForkServer, pids: list[int], began_as: int) -> None:
     assert not any(map(is_running, pids))
     assert tree(began_as) == []
