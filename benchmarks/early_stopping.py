@@ -41,10 +41,9 @@ def neighbours() -> Iterator[tuple[str, StoppingSettings]]:
     for keep in (0.1, 0.5):
         yield f"extrapolation, keep {keep}", StoppingSettings(policy="extrapolation", keep=keep)
     for look in (0.3, 0.7):
-        rungs = (look, 0.75)
         yield (
             f"extrapolation, first_look {look}",
-            StoppingSettings(policy="extrapolation", first_look=look, rungs=rungs),
+            StoppingSettings(policy="extrapolation", first_look=look),
         )
     for peers in (5, 16):
         yield f"extrapolation, min_peers {peers}", StoppingSettings(policy="extrapolation", min_peers=peers)

@@ -43,7 +43,7 @@ class StoppingSettings:
             raise ValueError(f"stopping.min_peers is {self.min_peers}: use {LEAST_PEERS} or more")
         if not self.rungs or sorted(set(self.rungs)) != list(self.rungs):
             raise ValueError(f"stopping.rungs is {list(self.rungs)}: use rising shares, as [0.5,0.75]")
-        if not (self.first_look <= self.rungs[0] and self.rungs[-1] < 1):
+        if self.policy == HALVING and not (self.first_look <= self.rungs[0] and self.rungs[-1] < 1):
             raise ValueError(
                 f"stopping.rungs is {list(self.rungs)}: none may lie before stopping.first_look ({self.first_look}) or "
                 "at the end of the training (1)"

@@ -110,8 +110,8 @@ def test_controls_are_the_stated_share_and_always_the_same() -> None:
         ({"eta": 1.0}, "stopping.eta is 1.0"),
         ({"min_peers": 3}, "stopping.min_peers is 3"),
         ({"rungs": (0.75, 0.5)}, "stopping.rungs is"),
-        ({"rungs": (0.25, 0.5)}, "none may lie before stopping.first_look"),
-        ({"rungs": (0.5, 1.0)}, "at the end of the training"),
+        ({"policy": "halving", "rungs": (0.25, 0.5)}, "none may lie before stopping.first_look"),
+        ({"policy": "halving", "rungs": (0.5, 1.0)}, "at the end of the training"),
     ],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, object], said: str) -> None:

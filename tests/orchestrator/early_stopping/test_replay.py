@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.early_stopping.past import read_runs, write_runs
 from orchestrator.early_stopping.replay import Tally, replay, replay_orders, winners_of
-from orchestrator.early_stopping.settings import StoppingSettings
+from orchestrator.early_stopping.settings import POLICIES, StoppingSettings
 from tests.orchestrator.early_stopping.worlds import past_run, past_trial
 
 SPREAD = [2.09 - 0.01 * place for place in range(10)]  # each is better than all before, so none is stopped
@@ -48,11 +48,16 @@ def test_founders_are_never_stopped_and_no_winners() -> None:
     assert winners_of(past_run(levels, num_founders=2)) == {"n7", "n8", "n9"}
 
 
-def test_a_stopped_trial_never_becomes_a_finished_peer() -> None:
-    """Ten losers after eight good ones: were their ends known, the bar would fall to them."""
-    good = [2.0 + 0.01 * place for place in range(8)]
-    tally = replay(StoppingSettings(policy="extrapolation"), past_run([*good, *[3.0 + 0.01 * n for n in range(10)]]))
+def test_what_was_stopped_has_no_end_and_still_counts_behind_the_others() -> None:
+    """After ten losers the bar of the best quarter is the fifth of eight good ones; of survivors it were the second."""
+    good, losers = [2.0 + 0.01 * place for place in range(8)], [3.0 + 0.01 * place for place in range(10)]
+    tally = replay(StoppingSettings(policy="extrapolation"), past_run([*good, *losers, 2.025]))
     assert (tally.num_stopped, tally.num_false, tally.steps_saved) == (10, 0, 500)
+
+
+def test_strong_founders_do_not_make_candidates_hopeless() -> None:
+    run = past_run([*(1.0 + 0.01 * place for place in range(12)), 2.0, 2.1], num_founders=12)
+    assert [replay(StoppingSettings(policy=policy), run).num_stopped for policy in POLICIES] == [0] * len(POLICIES)
 
 
 def test_other_orders_keep_founders_first_and_are_repeatable() -> None:
