@@ -97,7 +97,7 @@ def check_disguise(seed: int) -> None:
     assert "candidate 3 (design 3)" in report.detail
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=12, deadline=None, derandomize=True)
 @given(st.integers(0, 2**32 - 10))
 def test_a_design_in_disguise_is_refused_and_its_first_form_is_named(seed: int) -> None:
     check_disguise(seed)
@@ -129,7 +129,7 @@ def num_refused(num: int, seed: int) -> tuple[int, int]:
 
 
 def test_designs_that_differ_are_not_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    refused, num = num_refused(40, seed=1)
+    refused, num = num_refused(25, seed=1)
     with capsys.disabled():
         print(f"\n{refused} of {num} distinct genomes refused")
     assert refused <= 0.02 * num

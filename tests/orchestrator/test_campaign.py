@@ -171,16 +171,30 @@ def test_status_and_stop_answer_for_a_campaign_that_does_not_run(
         assert "runs/NAME" in capsys.readouterr().err
 
 
-def test_a_larger_budget_extends_a_finished_campaign(finished: Result, tmp_path: Path) -> None:
-    folder = tmp_path / "longer"
+@pytest.fixture(scope="module")
+def longer(finished: Result, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """With one more candidate, and a tracker that W&B refuses."""
+    folder = tmp_path_factory.mktemp("runs") / "longer"
     shutil.copytree(finished.folder, folder)
-    before = {t.trial_id for t in Reader(folder).rows(Trial)}
-    result = run(folder, f"budget.candidates={NUM_CANDIDATES + 1}", "tracking=none")
-    after = [t.trial_id for t in Reader(folder).rows(Trial)]
-    assert result.stopped_by is None
+    return run(
+        folder,
+        *(f"budget.candidates={NUM_CANDIDATES + 1}", "tracking=offline", "tracking.project=no/such:project"),
+    )
+
+
+def test_a_larger_budget_extends_a_finished_campaign(finished: Result, longer: Result) -> None:
+    before = {t.trial_id for t in Reader(finished.folder).rows(Trial)}
+    after = [t.trial_id for t in Reader(longer.folder).rows(Trial)]
+    assert longer.stopped_by is None
     assert before < set(after)
     assert len(after) == len(set(after))
-    assert {c.number for c in Reader(folder).rows(Candidate)} == set(range(len(FOUNDERS) + NUM_CANDIDATES + 1))
+    assert {c.number for c in Reader(longer.folder).rows(Candidate)} == set(range(len(FOUNDERS) + NUM_CANDIDATES + 1))
+
+
+def test_a_broken_wandb_never_touches_a_trial(finished: Result, longer: Result) -> None:
+    assert (longer.folder / "tracking.log").read_text()
+    before = {t.trial_id for t in Reader(finished.folder).rows(Trial)}
+    assert [t.detail for t in Reader(longer.folder).rows(Trial) if t.trial_id not in before and not t.succeeded] == []
 
 
 def test_damaged_fragments_are_named_and_what_they_held_is_made_again(finished: Result, tmp_path: Path) -> None:
@@ -225,15 +239,6 @@ def test_a_tight_budget_waits_for_what_is_held_and_stops_in_one_line(ray_here: N
     assert len(Reader(tmp_path / "poor").rows(Trial)) >= 3
     assert sum(spend.settled.slot_hours for spend in result.spend) <= 0.0042
     assert Reader(tmp_path / "poor").rows(Event)[-1].kind == "campaign_stopped"
-
-
-def test_a_broken_wandb_never_touches_a_trial(ray_here: None, tmp_path: Path) -> None:
-    folder = tmp_path / "untracked"
-    folder.mkdir()
-    result = run(folder, "tracking=offline", "tracking.project=no/such:project", "budget.candidates=0")
-    assert result.stopped_by is None
-    assert all(trial.succeeded for trial in Reader(folder).rows(Trial))
-    assert (folder / "tracking.log").read_text()
 
 
 def test_an_unreachable_ray_is_one_line_and_no_wait(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

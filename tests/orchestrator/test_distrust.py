@@ -32,7 +32,7 @@ class TokenMixer(nn.Module):
         return self.proj(x.cumsum(1) / steps)
 """
 # Only where the campaign trains it: 4 sequences of 32, which no check of the gate runs in training mode.
-SLOW = "if self.training and x.shape[:2] == (4, 32):\n            for _ in range(30000): torch.mm(x[0], x[0].T)"
+SLOW = "if self.training and x.shape[:2] == (4, 32):\n            for _ in range(60000): torch.mm(x[0], x[0].T)"
 FLA_STYLE = """
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def ended(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> Result:
         *(f"run.root={tmp_path_factory.mktemp('runs')}", "run.name=distrust", "cluster.slots=2"),
         *(f"campaign.founders=[{','.join(BASELINES)},'{folder}']", "budget.candidates=1", "stages.verify.best=1"),
         *("arms.weights.grammar=0", "arms.weights.random=0", "+arms.weights.scripted=1"),
-        *("flow.gate_deadline_s=12", "anomalies.slow_factor=4"),
+        "flow.gate_deadline_s=12",
         proposers={"scripted": ScriptedProposer([ATTEMPTS])},
     )
     return campaign.run()
