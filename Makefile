@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# A file of tests stays with one worker, as do all campaigns (tests/conftest.py). WORKERS=0: none, one after another.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help run test nightly lint types layers format check clean
@@ -21,10 +24,10 @@ run: $(READY)  ## set up, then run the linear-attention campaign to its end (ARG
 	$(BIN)/python -m orchestrator +campaign=linear_attn $(ARGS)
 
 test: lint types layers  ## lint, types, layers and the whole test suite
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 nightly: $(READY)  ## the long tests
-	$(BIN)/python -m pytest -m nightly $(ARGS)
+	$(PYTEST) -m nightly $(ARGS)
 
 lint: $(READY)  ## ruff: rules and format
 	$(BIN)/ruff check .

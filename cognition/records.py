@@ -200,13 +200,14 @@ class Trial:
     ffn_width: int | None = None
     steps: int = 0
     tokens: int = 0
-    train_s: float = 0.0  # first to last training step
+    train_s: float = 0.0  # first to last training step, with what a checkpoint brought along
     slot_s: float = 0.0  # from taking the slot to giving it back
     queued_at: float = 0.0
     started_at: float = 0.0  # slot taken
     first_step_at: float = 0.0
     finished_at: float = 0.0
     worker: str = ""  # node and process that hosted it
+    continued_from: int = 0  # step of the text that a checkpoint let it go on from, 0: it began at the beginning
 
     @property
     def succeeded(self) -> bool:

@@ -109,6 +109,20 @@ def paired_difference(a: Numbers, b: Numbers, *, confidence: float = 0.95) -> Di
     return Difference(mean=mean, low=mean - margin, high=mean + margin, std=std, num=gaps.size)
 
 
+def share_interval(successes: int, num: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The interval of a share of `num` independent tries (Wilson 1927): within 0..1, and of use at none or all.
+
+    Raises:
+        ValueError: no tries, or successes outside of 0..num.
+    """
+    if not 0 <= successes <= num or not num:
+        raise ValueError(f"{successes} of {num} is no share; give at least one try, and no more successes than tries")
+    z = _two_sided(confidence, math.inf)
+    centre = (successes + z * z / 2) / (num + z * z)
+    margin = z / (num + z * z) * math.sqrt(successes * (num - successes) / num + z * z / 4)
+    return max(0.0, centre - margin), min(1.0, centre + margin)
+
+
 def spearman(a: Numbers, b: Numbers) -> float | None:
     """Spearman's rank correlation, ties by average rank; None with fewer than two pairs or where one side is constant.
 

@@ -15,6 +15,7 @@ from models.batch import Batch
 from models.feeding import Fed, feed
 from models.micro_batches import MicroBatches, OutOfMemory
 from models.scale import Recipe
+from models.training_state import CurveState, Saving, TrainingState, capture, restore
 
 _CLIP_NORM = 1.0
 _WEIGHT_DECAY = 0.1
@@ -54,9 +55,14 @@ def train(
     report_every: int,
     report: Callable[[TrainingPoint], None],
     recipe: Recipe = Recipe(),  # noqa: B008 - frozen
+    save: Saving | None = None,
+    resume: TrainingState | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainingPoint:
     """Train in place and report every `report_every` steps and after the last; hand back the last point.
+
+    `save` is asked after every step but the last whether it wants the state. With `resume`, which one of them was, the
+    training goes on from there: `batches` begin with the one of the step after it, and `steps` counts those done too.
 
     Raises:
         NonFinite: seen at a point of the curve (so up to `report_every` steps late), or in the weights at the end.
@@ -67,40 +73,84 @@ def train(
     device = parameters[0].device
     optimiser = torch.optim.AdamW(_groups(parameters), lr=learning_rate, betas=_BETAS, fused=True)
     micro_batches = MicroBatches(model.train(), recipe)
-    begin = clock()
-    summed = torch.zeros((), device=device)
-    lowest, tokens, last = math.inf, 0, 0
+    curve = _Curve(CurveState() if resume is None else resume.curve, device, clock)
+    if resume is not None:
+        micro_batches.size = resume.curve.micro_batch
+        restore(resume, model, optimiser)
+    done = curve.step
     point: TrainingPoint | None = None
-    for step, fed in enumerate(feed(batches, steps, device), 1):
+    for step, fed in enumerate(feed(batches, steps - done, device), done + 1):
         rate = learning_rate * _share_of_peak(recipe.schedule, step, steps, warmup_steps)
         for group in optimiser.param_groups:
             group["lr"] = rate
         loss, grad_norm = _update(optimiser, parameters, micro_batches, fed)
-        summed += loss
-        tokens += fed.inputs_BT.numel()
-        if step % report_every and step != steps:
-            continue
-        point = TrainingPoint(
-            step=step,
-            loss=float(summed) / (step - last),
-            grad_norm=float(grad_norm),
-            learning_rate=rate,
-            tokens=tokens,
-            elapsed_s=clock() - begin,
-        )
-        _require_finite(point)
-        report(point)
-        lowest = min(lowest, point.loss)
-        if point.loss > lowest + _DIVERGENCE_NATS:
-            raise Diverged(f"loss {point.loss:.3f} at step {step}, {point.loss - lowest:.1f} nats above its lowest")
-        summed.zero_()
-        last = step
+        curve.add(loss, fed.inputs_BT.numel())
+        if step % report_every == 0 or step == steps:
+            point = curve.point(grad_norm, rate)
+            report(point)
+            curve.require_no_climb(point)
+        if save is not None and step < steps and save.due and curve.is_finite:
+            save.save(capture(model, optimiser, curve.state(micro_batches.size)))
     if point is None:
-        raise ValueError(f"steps is {steps}; give at least 1")
+        raise ValueError(f"steps is {steps} and {done} are done; at least 1 has to be left")
     for name, value in model.state_dict().items():
         if not torch.isfinite(value).all():
             raise NonFinite(f"{name} is not finite after step {steps}")
     return point
+
+
+class _Curve:
+    """Steps, tokens and losses so far; losses stay on the device until a point, or whoever saves, asks."""
+
+    def __init__(self, so_far: CurveState, device: torch.device, clock: Callable[[], float]) -> None:
+        self.step = so_far.step
+        self._tokens, self._point_step = so_far.tokens, so_far.point_step
+        self._summed = torch.full((), so_far.summed_loss, device=device)
+        self._lowest = math.inf if so_far.lowest_loss is None else so_far.lowest_loss
+        self._clock = clock
+        self._begin = clock() - so_far.elapsed_s
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the next point may come: a sum that is not finite ends the training there."""
+        return math.isfinite(float(self._summed))
+
+    def add(self, loss: torch.Tensor, num_tokens: int) -> None:
+        self.step += 1
+        self._summed += loss
+        self._tokens += num_tokens
+
+    def point(self, grad_norm: torch.Tensor, learning_rate: float) -> TrainingPoint:
+        """The mean of the steps since the last one. Raises NonFinite."""
+        point = TrainingPoint(
+            step=self.step,
+            loss=float(self._summed) / (self.step - self._point_step),
+            grad_norm=float(grad_norm),
+            learning_rate=learning_rate,
+            tokens=self._tokens,
+            elapsed_s=self._clock() - self._begin,
+        )
+        _require_finite(point)
+        self._summed.zero_()
+        self._point_step = self.step
+        return point
+
+    def require_no_climb(self, point: TrainingPoint) -> None:
+        self._lowest = min(self._lowest, point.loss)
+        if point.loss > self._lowest + _DIVERGENCE_NATS:
+            above = point.loss - self._lowest
+            raise Diverged(f"loss {point.loss:.3f} at step {point.step}, {above:.1f} nats above its lowest")
+
+    def state(self, micro_batch: int | None) -> CurveState:
+        return CurveState(
+            step=self.step,
+            elapsed_s=self._clock() - self._begin,
+            summed_loss=float(self._summed),
+            point_step=self._point_step,
+            lowest_loss=self._lowest if math.isfinite(self._lowest) else None,
+            tokens=self._tokens,
+            micro_batch=micro_batch,
+        )
 
 
 def _update(

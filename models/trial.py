@@ -7,6 +7,7 @@ of a Trial come from the sealed evaluation (models.sandbox.sealed). Examinations
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 import socket
@@ -14,18 +15,20 @@ import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
-from cognition.records import FailureKind, Metric, Pace, Score, Trial, TrialStatus
+from cognition.records import FailureKind, Metric, Pace, Trial, TrialStatus
 from models import canary, probes
 from models.anomalies import AnomalyLimits, anomaly, silence_s, unbelievable
+from models.checkpoints import Checkpoint, CheckpointSpec
 from models.data import Batch, DataSpec, PackedTokens, Tokens, layout_of, load_corpus, windows
-from models.evaluator import TokenScores
+from models.progress import Progress
 from models.sandbox import wire
 from models.sandbox.exam import ExamJob, examine, source_problem
 from models.sandbox.parent import Child, ForkServer, SandboxError, lent
-from models.sandbox.sealed import Sealed, Subject, TrialError, commitment, evaluate, expect, talking
+from models.sandbox.sealed import Sealed, Subject, TrialError, commitment, evaluate, expect, scores_of, talking
 from models.sandbox.wire import Array, Json, Message
+from models.saved_trial import SavedTrial
 from models.scale import CANARY, TEXT, Stage
 from models.slots import slot_named
 from models.steady_clock import SteadyClock
@@ -33,6 +36,7 @@ from models.steady_clock import SteadyClock
 __all__ = ["ExamJob", "TrialJob", "TrialRun", "examine"]
 
 _STATE_SLACK_BYTES = 64 << 20  # buffers, beside the parameters that the budget bounds
+_CHECKPOINT_FACTOR = 3  # weights and AdamW's two moments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,24 +53,17 @@ class TrialJob:
     device: str = "cpu"
     pace: Pace | None = None  # the reference baseline's, once it is known
     anomalies: AnomalyLimits = field(default_factory=AnomalyLimits)
+    checkpoints: CheckpointSpec | None = None  # None: when it is cut off it begins anew
 
     def __post_init__(self) -> None:
         slot_named(self.slot)
 
-
-@dataclass(slots=True)
-class _Progress:
-    """What is known of a trial so far, measured on this side."""
-
-    train_loss: float | None = None
-    ffn_width: int | None = None
-    steps: int = 0
-    first_step_at: float = 0.0
-    last_step_at: float = 0.0
-    sealed_since: float = 0.0
-    canary: TokenScores | None = None
-    curve: list[Metric] = field(default_factory=list)  # of the text
-    weights: dict[str, dict[str, Array]] = field(default_factory=dict)
+    @property
+    def digest(self) -> str:
+        """Of all that decides what is trained."""
+        told = [self.candidate_id, self.source, self.slot, self.seed, self.device]
+        text = json.dumps([*told, asdict(self.stage), asdict(self.data)], sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 class TrialRun:
@@ -75,7 +72,8 @@ class TrialRun:
     def __init__(self, job: TrialJob, server: ForkServer) -> None:
         self._job = job
         self._server = server
-        self._progress = _Progress()
+        self._progress = Progress()
+        self._saved = SavedTrial(job.checkpoints, job.trial_id, job.digest)
         self._lock = threading.Lock()
         self._child: Child | None = None
         self._ending: tuple[TrialStatus, FailureKind | None, str] | None = None
@@ -124,17 +122,28 @@ class TrialRun:
             child.kill()
 
     def _run(self) -> Generator[Metric, None, Trial]:
+        trial = yield from self._attempt()
+        self._saved.end(trial)
+        return replace(trial, detail="\n".join(filter(None, (trial.detail, self._saved.problem))))
+
+    def _attempt(self) -> Generator[Metric, None, Trial]:
         self._clock = SteadyClock()
-        self._started_at = self._clock.now()
+        self._started_at = self._progress.elapsed_from = self._clock.now()
         self._server.start()
         text = self._text_windows()
         self._unseen = hashlib.blake2b(text.inputs.tobytes(), digest_size=16).hexdigest()
-        self._deadline = time.monotonic() + self._job.stage.deadline_s
+        before = self._saved.load()
+        spent_s = before.elapsed_s if before is not None else 0.0
+        self._deadline = time.monotonic() + self._job.stage.deadline_s - spent_s
         try:
             if problem := source_problem(self._job.source):
                 raise TrialError(FailureKind.error, problem)
-            yield from self._canary()
-            yield from self._train((TEXT, *(spec.name for spec in self._job.stage.probes)))
+            if before is None:
+                yield from self._canary()
+            else:
+                yield from self._take_up(before)
+            tasks = (TEXT, *(spec.name for spec in self._job.stage.probes))
+            yield from self._train(tasks[tasks.index(before.task) :] if before is not None else tasks, before)
             self._progress.sealed_since = self._clock.now()
             sealed = self._evaluate({TEXT: text} | self._probe_sets(), self._job.stage.audit_positions)
             if found := unbelievable(sealed.scores[TEXT].loss, self._job.pace, self._job.anomalies):
@@ -173,7 +182,7 @@ class TrialRun:
         """First of all, since it is short: who predicts what nobody can has seen the future. Leaves its score."""
         spec = self._job.stage.canary
         last: Metric | None = None
-        for last in self._train((CANARY,)):
+        for last in self._train((CANARY,), None):
             yield last
         weights = self._progress.weights[CANARY]
         windows = canary.eval_set(spec, self._draw(CANARY, weights))
@@ -186,8 +195,16 @@ class TrialRun:
         if found is not None:
             raise TrialError(FailureKind.leak, f"canary: {found}")
 
-    def _train(self, tasks: Sequence[str]) -> Generator[Metric, None, None]:
-        job, tokens = self._job, load_corpus(self._job.data).train
+    def _take_up(self, before: Checkpoint) -> Generator[Metric, None, None]:
+        """Hands out the earlier attempt's points too: what had been told of them may be lost with its worker."""
+        self._progress.take_up(before, self._job.stage.steps)
+        for point in before.points:
+            self._progress.note(point)
+            yield point
+
+    def _train(self, tasks: Sequence[str], before: Checkpoint | None) -> Generator[Metric, None, None]:
+        """Points of the tasks, which leave their weights; the first goes on where `before` was."""
+        job, tokens, progress = self._job, load_corpus(self._job.data).train, self._progress
         told: dict[str, Json] = {
             "source": job.source,
             "slot": job.slot,
@@ -196,28 +213,42 @@ class TrialRun:
             "device": job.device,
             "tasks": [*tasks],
             "text": layout_of(tokens),
+            "save_every_s": self._saved.every_s if CANARY not in tasks else None,  # too short to be worth it
+            "resumes": before is not None,
         }
         with (
             _lent(tokens) as fds,
             talking(lambda task, body: self._spawn(task, body, fds), "train", told) as child,
         ):
+            if before is not None:
+                child.send("resume", {"state": before.state}, before.arrays)
+                before.arrays.clear()  # perhaps gigabytes, which nobody needs again
             target = expect(child, "prepared").integer("target_parameters", low=1)
             for task in tasks:
                 _require_task(expect(child, "begun"), task)
-                if not self._progress.first_step_at:
-                    self._progress.first_step_at = self._clock.now()
-                yield from self._follow(child, task, self._state_limit(target))
+                if before is not None and task == before.task:
+                    progress.elapsed_from = self._clock.now() - before.elapsed_s
+                if not progress.first_step_at:
+                    progress.first_step_at = self._clock.now()
+                done = before.step if before is not None and task == before.task else 0
+                yield from self._follow(child, task, done, self._state_limit(target))
 
-    def _follow(self, child: Child, task: str, max_array_bytes: int) -> Generator[Metric, None, None]:
+    def _follow(self, child: Child, task: str, done: int, max_bytes: int) -> Generator[Metric, None, None]:
         """A task's points, then its weights; steps only rise, so that a child cannot send points without end."""
-        plan, last = self._job.stage.plan(task), 0
+        plan, last, saved = self._job.stage.plan(task), done, done
         while True:
-            message = self._word(child, plan.report_every, max_array_bytes)
+            message = self._word(child, task, plan.report_every, max_bytes)
             _require_task(message, task)
             if message.kind == "weights":
                 self._progress.ffn_width = message.integer("ffn_width", low=8)
                 self._progress.weights[task] = dict(message.arrays)
                 return
+            if message.kind == "checkpoint":
+                saved = message.integer("step", low=max(last, saved + 1), high=plan.steps - 1)
+                if self._saved.due:
+                    now = self._clock.now()
+                    self._saved.save(self._progress.checkpoint(self._job.digest, task, saved, message, now))
+                continue
             last = message.integer("step", low=last + 1, high=plan.steps)
             self._progress.last_step_at = self._clock.now()
             metric = Metric(
@@ -228,31 +259,38 @@ class TrialRun:
                 grad_norm=message.real("grad_norm"),
                 learning_rate=message.real("learning_rate"),
                 tokens=last * plan.batch_size * plan.length,
-                elapsed_s=self._progress.last_step_at - self._started_at,
+                elapsed_s=self._progress.last_step_at - self._progress.elapsed_from,
                 peak_bytes=message.optional_integer("peak_bytes"),
             )
+            self._progress.note(metric)
             yield metric
             if task == TEXT:
-                self._judge(metric)
+                self._judge()
 
-    def _judge(self, metric: Metric) -> None:
+    def _judge(self) -> None:
         """Stop a training that no honest one looks like; the point that shows it has been handed out."""
-        self._progress.steps, self._progress.train_loss = metric.step, metric.loss
-        self._progress.curve.append(metric)
         found = anomaly(self._progress.curve, self._job.stage.steps, self._job.pace, self._job.anomalies)
         if found is not None:
             raise TrialError(found.kind, found.detail, stopped=True)
 
-    def _word(self, child: Child, report_every: int, max_array_bytes: int) -> Message:
-        """The training child's next point or weights; silence far beyond the baseline's ends the trial."""
+    def _word(self, child: Child, task: str, report_every: int, max_bytes: int) -> Message:
+        """The training child's next point, weights or checkpoint; silence beyond the baseline's ends the trial."""
         limit_s = silence_s(report_every, self._job.pace, self._job.anomalies)
+        kinds: tuple[str, ...] = ("point", "weights")
+        most = max_bytes
+        if self._saved.every_s is not None and task != CANARY:
+            kinds, most = (*kinds, "checkpoint"), _CHECKPOINT_FACTOR * max_bytes
         try:
-            return expect(child, "point", "weights", max_array_bytes=max_array_bytes, timeout_s=limit_s)
+            message = expect(child, *kinds, max_array_bytes=most, timeout_s=limit_s)
         except wire.PeerSilentError:
             if limit_s is None or time.monotonic() >= self._deadline:
                 raise
             detail = f"no word from the training for {limit_s:.1f} s: it hangs, or its steps take far too long"
             raise TrialError(FailureKind.silent, detail, stopped=True) from None
+        num_bytes = sum(array.nbytes for array in message.arrays.values())
+        if message.kind != "checkpoint" and num_bytes > max_bytes:
+            raise wire.TooLargeError(f"{message.kind!r} carries arrays of {num_bytes} bytes, the limit is {max_bytes}")
+        return message
 
     def _state_limit(self, target_parameters: int) -> int:
         size = self._job.stage.size
@@ -304,7 +342,7 @@ class TrialRun:
         self, status: TrialStatus, *, failure: FailureKind | None = None, detail: str = "", sealed: Sealed | None = None
     ) -> Trial:
         job, seen, finished_at = self._job, self._progress, self._clock.now()
-        scores = _scores(job.stage, sealed, seen.canary)
+        scores = scores_of(job.stage, sealed, seen.canary)
         accuracies = [score.value for score in scores if score.chance is not None]
         return Trial(
             trial_id=job.trial_id,
@@ -324,12 +362,13 @@ class TrialRun:
             ffn_width=seen.ffn_width,
             steps=seen.steps,
             tokens=seen.steps * job.stage.batch_size * job.stage.length,
-            train_s=max(0.0, seen.last_step_at - seen.first_step_at),
+            train_s=seen.train_s,
             slot_s=finished_at - self._started_at,
             started_at=self._started_at,
             first_step_at=seen.first_step_at,
             finished_at=finished_at,
             worker=f"{socket.gethostname()}:{os.getpid()}",
+            continued_from=seen.continued_from,
         )
 
 
@@ -342,33 +381,6 @@ def _lent(tokens: Tokens) -> Iterator[tuple[int, ...]]:
     else:
         with lent(tokens) as fd:
             yield (fd,)
-
-
-def _scores(stage: Stage, sealed: Sealed | None, sung: TokenScores | None) -> tuple[Score, ...]:
-    """The sealed loss on text, each probe's accuracy with its chance, the canary's excess over ln V.
-
-    Empty without an evaluation.
-    """
-    if sealed is None or sung is None:
-        return ()
-    text = sealed.scores[TEXT]
-    loss = Score(name="loss", value=text.loss, stderr=text.stderr, num_items=text.num_items)
-    accuracies = (
-        Score(
-            name=f"{spec.name}_accuracy",
-            value=sealed.scores[spec.name].accuracy,
-            stderr=sealed.scores[spec.name].accuracy_stderr,
-            chance=spec.chance,
-            num_items=sealed.scores[spec.name].num_items,
-        )
-        for spec in stage.probes
-    )
-    excess = sung.loss - stage.canary.bound_nats
-    return (
-        loss,
-        *accuracies,
-        Score(name="canary_excess", value=excess, stderr=sung.stderr, num_items=sung.num_items),
-    )
 
 
 def _require_task(message: Message, task: str) -> None:

@@ -54,13 +54,14 @@ from models.trial import ExamJob, TrialJob
 from orchestrator.arms import ARMS
 from orchestrator.board import Order, RunningTrial
 from orchestrator.config import Settings
-from orchestrator.early_stopping.past import Past
+from orchestrator.early_stopping.recalled import Recalled
 from orchestrator.errors import UsageError
 
 _NICENESS = 10
 _SETTLE_POLL_S = 0.2
 _REBUILD_S = 120.0  # for which a lost engine is waited for
 _ASK_AGAIN_S = 0.5
+_GENERATIONS_AHEAD = 8  # who starts late may not know how many engines there were
 _HOST_RETRIES = 2  # a dead worker is not the candidate's fault, nor is one death by another's hand
 _DONE_AGAIN = (FailureKind.worker_died, FailureKind.killed)
 
@@ -314,7 +315,7 @@ class TrialEngineActor:
     When its process ends, the crew builds another one under the same name, and whoever waits asks that one.
     """
 
-    def __init__(self, settings: Settings, past: Past) -> None:
+    def __init__(self, settings: Settings, past: Recalled) -> None:
         """`past`: what stopping policies compare with from the beginning."""
         from orchestrator.trial_engine import TrialEngine
 
@@ -347,7 +348,7 @@ class TrialEngineActor:
 class EngineRunner:
     """The Engineer's `Runner`: reserves a trial's worst cost, hands it to the engine, settles what it took."""
 
-    engine: str  # the actor's name: another one may take it over
+    engine: str  # the name of its generations
     ledger: Any
     settings: Settings
 
@@ -392,21 +393,36 @@ class EngineRunner:
             await asyncio.sleep(_SETTLE_POLL_S)
 
     async def _run(self, order: Order) -> Trained:
-        """Ask again where the engine cannot be reached, or ended and is being rebuilt; the crew gives up, if anybody.
+        """Ask again where the engine cannot be reached, or ended and another is being built in its place.
 
-        Raises UsageError when there is no engine by that name for too long.
+        Raises UsageError when there is none for too long.
         """
-        missing_since: float | None = None
-        while True:
+        generation, missing_since = 0, time.monotonic()
+        while time.monotonic() - missing_since < _REBUILD_S:
+            found = _engine_from(self.engine, generation)
+            if found is None:  # not built yet; the one before has ended
+                await asyncio.sleep(_ASK_AGAIN_S)
+                continue
+            generation, engine = found
             try:
-                engine = ray.get_actor(self.engine)
-                missing_since = None
                 trained: Trained = await engine.run.remote(order)
                 return trained
             except ray.exceptions.ActorUnavailableError:
-                pass
-            except (ray.exceptions.ActorDiedError, ValueError) as error:  # ValueError: no actor of that name
-                missing_since = missing_since or time.monotonic()
-                if time.monotonic() - missing_since > _REBUILD_S:
-                    raise UsageError("the trial engine ended and was not rebuilt: the same command goes on") from error
-            await asyncio.sleep(_ASK_AGAIN_S)
+                await asyncio.sleep(_ASK_AGAIN_S)
+            except ray.exceptions.ActorDiedError:
+                generation += 1
+            missing_since = time.monotonic()
+        raise UsageError("the trial engine ended and was not rebuilt: the same command goes on")
+
+
+def _engine_from(name: str, generation: int) -> tuple[int, Any] | None:
+    """The first engine from this generation on that Ray knows by name, dead or alive, with its generation."""
+    for later in range(generation, generation + _GENERATIONS_AHEAD):
+        with contextlib.suppress(ValueError):
+            return later, ray.get_actor(generation_name(name, later))
+    return None
+
+
+def generation_name(engine: str, generation: int) -> str:
+    """The name of a campaign's first, second, ... engine: Ray keeps that of an actor which ended."""
+    return f"{engine}-{generation}"

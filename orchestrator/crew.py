@@ -19,7 +19,7 @@ from cognition.records import LlmCall
 from orchestrator import actors, placement
 from orchestrator.cluster import Cluster
 from orchestrator.config import Settings
-from orchestrator.early_stopping.past import Past
+from orchestrator.early_stopping.recalled import Recalled
 from orchestrator.errors import UsageError
 from orchestrator.gates import Examiners
 from orchestrator.pools import GATE
@@ -48,9 +48,9 @@ class Crew:
         recording: Sequence[LlmCall],
         folder: Path,
         proposers: Mapping[str, Proposer],
-        past: Callable[[], Past],
+        past: Callable[[], Recalled],
     ) -> None:
-        """`state`: what the purse has to remember; `recording`: the replies of a transcript; `past`: for each engine."""
+        """`state`: what the purse has to remember; `recording`: the replies of a transcript; `past`: for engines."""
         self._settings, self._folder, self._proposers = settings, folder, dict(proposers)
         self._started: list[Any] = []
         self._prefix = f"{settings.campaign.name}-{uuid.uuid4().hex[:8]}"
@@ -59,7 +59,8 @@ class Crew:
         limits = Limits(usd=budget.usd, slot_hours=budget.slot_hours, tokens=budget.tokens)
         self._past = past
         self._others = placement.groups_of_this_job()  # of whoever uses this Ray beside the campaign
-        self._rebuilt = 0
+        self._generation = 0  # of the engine
+        self._rebuilt = 0  # generations in a row without a finished trial
         self.engine = self._engine()
         self.examiners = Examiners([self._examiner(index) for index in range(cluster.num_gates)])
         self.ledger = self._host(
@@ -116,7 +117,8 @@ class Crew:
         self._rebuilt = 0
 
     def _engine(self) -> Any:
-        return self._host("engine", actors.TrialEngineActor, self._settings, self._past(), restarts=0, retries=0)
+        role = actors.generation_name("engine", self._generation)
+        return self._host(role, actors.TrialEngineActor, self._settings, self._past(), restarts=0, retries=0)
 
     def _rebuild(self) -> None:
         """Another engine in place of one that ended; its trials are asked for again by those who wait for them.
@@ -129,6 +131,7 @@ class Crew:
                 "look at Ray's logs; the same command goes on"
             )
         self._rebuilt += 1
+        self._generation += 1
         self._started.remove(self.engine)
         placement.remove(placement.groups_of_this_job() - self._others)
         self.engine = self._engine()

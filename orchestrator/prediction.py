@@ -25,14 +25,13 @@ def correlation_line(found: RankCorrelation) -> str:
     known = found.low is not None and found.high is not None
     interval = f"[{found.low:+.2f}, {found.high:+.2f}]" if known else "(no interval yet)"
     told = f"{found.lower} to {found.upper}: rho {found.rho:+.2f} {interval} over {found.num_pairs} candidates"
-    word = verdict_on(found)
-    return f"{told}: {found.lower} {word} {found.upper}" if word else told
+    return f"{told}{called_out(found)}"
 
 
-def verdict_on(found: RankCorrelation) -> str:
-    """What to call a lower stage out for; empty where there is nothing, or too little to tell."""
+def called_out(found: RankCorrelation) -> str:
+    """What has to be said of the lower stage; nothing where it predicts, or where there is too little to tell."""
     if found.num_pairs < _ENOUGH or found.low is None or found.high is None:
         return ""
     if found.high < _WEAK:
-        return "does not predict"
-    return "is not shown to predict yet" if found.low <= 0 <= found.high else ""
+        return f": {found.lower} does not predict {found.upper}"
+    return f": {found.lower} is not shown to predict {found.upper} yet" if found.low <= 0 <= found.high else ""

@@ -20,7 +20,7 @@ from cognition.records import RECORDS, CallOutcome, Candidate, Event, LlmCall, M
 from cognition.schema import columns_of
 from cognition.store import Store
 from models.scale import TEXT
-from orchestrator.early_stopping.past import Past
+from orchestrator.early_stopping.recalled import Recalled
 from orchestrator.errors import UsageError
 from orchestrator.outbox import Outbox
 from orchestrator.pace import paces_in
@@ -123,13 +123,13 @@ class Rows:
         found = self._reader.query(f"SELECT step, loss FROM curves WHERE trial_id = '{trial_id}' AND task = 'text'")
         return tuple((int(step), float(loss)) for step, loss in found.rows)
 
-    def past(self, stages: Sequence[str]) -> Past:
+    def past(self, stages: Sequence[str]) -> Recalled:
         """What stopping policies of these stages compare with."""
         if not stages:
-            return Past()
+            return Recalled()
         trials = [trial for trial in self.population.trials() if trial.stage in stages]
         known = {trial.trial_id for trial in trials}
-        return Past(
+        return Recalled(
             trials=trials,
             metrics=[
                 metric for metric in self._reader.rows(Metric) if metric.trial_id in known and metric.task == TEXT

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -22,7 +22,7 @@ class StageSettings:
     pool: str
     best: int | None = None  # so many climb for certain ...
     share: float | None = None  # ... or this share of those expected below, one at least
-    stopping: StoppingSettings = StoppingSettings()
+    stopping: StoppingSettings = field(default_factory=StoppingSettings)
     after: float = 0.8  # share of those expected below that has ended before the best so far climb early
 
     def __post_init__(self) -> None:

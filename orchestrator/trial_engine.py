@@ -44,7 +44,7 @@ from cognition.records import Metric, Trial  # noqa: E402
 from models.sandbox.settings import SandboxSettings  # noqa: E402
 from models.trial import TrialRun  # noqa: E402
 from orchestrator.board import JobBoard, Order, RunningTrial  # noqa: E402
-from orchestrator.early_stopping.past import Past  # noqa: E402
+from orchestrator.early_stopping.recalled import Recalled  # noqa: E402
 from orchestrator.early_stopping.scheduler import EarlyStopping  # noqa: E402
 from orchestrator.early_stopping.settings import StoppingSettings  # noqa: E402
 from orchestrator.pools import Pool  # noqa: E402
@@ -179,7 +179,7 @@ class TrialEngine:
         sandbox: SandboxSettings | None = None,
         stopping: Mapping[str, StoppingSettings] | None = None,
         num_founders: int = 0,
-        past: Past | None = None,
+        past: Recalled | None = None,
     ) -> None:
         self._name = uuid.uuid4().hex
         self._pools = dict(pools)

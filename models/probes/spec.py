@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +85,13 @@ class ProbeSpec:
         return max(1, self.steps // 5)
 
 
-def batches(spec: ProbeSpec, seed: int) -> Iterator[Batch]:
-    """Endless training batches, [B, T]; they depend on spec and seed alone."""
+def batches(spec: ProbeSpec, seed: int, start: int = 0) -> Iterator[Batch]:
+    """Endless training batches, [B, T], from number `start` on; they depend on spec and seed alone."""
     rng = np.random.default_rng([seed, _TRAINING_STREAM])
-    while True:
-        yield spec.task.sequences(spec.batch_size, spec.length, rng)
+    for number in count():
+        batch = spec.task.sequences(spec.batch_size, spec.length, rng)
+        if number >= start:
+            yield batch
 
 
 def eval_set(spec: ProbeSpec, seed: int) -> Batch:

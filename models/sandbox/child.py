@@ -16,6 +16,12 @@ from models.sandbox.layer import Layer
 CANDIDATE_FILE = "<candidate>"
 """Traceback frames of this file are the candidate's own lines; models.loading compiles under this name."""
 
+RANK_LOST = "rank_lost"
+"""The kind of a failure that is only the consequence of another rank's (models.sandbox.gang)."""
+
+LOST = 4
+"""The exit code of a rank that ended for want of another one."""
+
 _MAX_DETAIL = 4_000
 
 _REFUSED_ALLOCATION = "DefaultCPUAllocator: can't allocate memory"
@@ -37,6 +43,7 @@ class Channel:
         self._connection = connection
         self.handed_fds = handed_fds
         self.layers = layers
+        self.rank, self.num_ranks = 0, 1
 
     def receive(self) -> wire.Message:
         """The parent's next message; the parent is trusted, so its arrays may have any size."""
@@ -50,6 +57,11 @@ class Channel:
     ) -> None:
         wire.send(self._connection, kind, body, arrays)
 
+    def fail(self, failure: str, detail: str) -> int:
+        """Tell that the task ended without a result; the exit code to leave with."""
+        self.send("failed", {"failure": failure, "detail": detail})
+        return 2
+
 
 Task = Callable[[Channel], None]
 
@@ -60,11 +72,11 @@ def run(task: Task, channel: Channel) -> NoReturn:
     try:
         task(channel)
     except wire.PeerGoneError:
-        code = 3  # the parent has turned away: nobody is left to tell
+        # The parent, or rank 0, has turned away: nobody is left to tell.
+        code = LOST if channel.rank else 3
     except BaseException as error:  # noqa: BLE001  the child's process boundary: a candidate may raise anything
         code = 2
-        failure, detail = _explain(error)
-        channel.send("failed", {"failure": failure, "detail": detail})
+        code = channel.fail(*_explain(error))
     finally:
         os._exit(code)
 

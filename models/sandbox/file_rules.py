@@ -20,6 +20,7 @@ _READ_ONLY = ("/proc/cpuinfo", "/dev/urandom", "/dev/random")
 _SINK = "/dev/null"
 _PROGRAMS = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/sbin", "/opt/rocm", "/opt/cuda", "/etc/alternatives")
 _PROGRAM_FILES = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d")
+_TO_MEET = ("/sys/bus/pci/devices", "/sys/devices")  # gloo looks for the devices that are near each other
 _SYSTEM = ("/proc", "/sys")
 _DEVICES = ("/dev/nvidia*", "/dev/dri")
 _SHARED_MEMORY = "/dev/shm"
@@ -57,30 +58,53 @@ class FileRules:
                 " whose system call filter refuses it",
             )
 
-    def apply(self) -> str:
-        """Confine this process, whose working directory is its scratch folder. Raises OSError, LandlockError."""
-        from py_landlock.abi import get_supported_fs, get_supported_net, get_supported_scope
-        from py_landlock.prctl import set_no_new_privs
+    def apply(self, *, to_meet: bool = False) -> str:
+        """Confine this process, whose working directory is its scratch folder. Raises OSError, LandlockError.
 
-        attributes = self._landlock.RulesetAttr()
-        attributes.handled_access_fs = supported = get_supported_fs(self._abi)
-        attributes.handled_access_net = get_supported_net(self._abi)
-        attributes.scoped = get_supported_scope(self._abi)
-        rule_set = self._landlock.create_ruleset(attributes)
-        try:
-            for path, access in self._rules():
-                self._allow(rule_set, path, access & supported)
-            set_no_new_privs()
-            quiet = self._landlock.RestrictSelfFlag.LANDLOCK_RESTRICT_SELF_LOG_SAME_EXEC_OFF
-            self._landlock.restrict_self(rule_set, quiet if self._abi >= _LOGGED_ABI else None)
-        finally:
-            os.close(rule_set)
+        `to_meet` leaves what ranks need to meet, TCP and facts about devices, for them to give up by rules without it.
+        """
+        from py_landlock.abi import get_supported_fs, get_supported_net, get_supported_scope
+
+        self._restrict(
+            get_supported_fs(self._abi),
+            0 if to_meet else get_supported_net(self._abi),
+            get_supported_scope(self._abi),
+            _TO_MEET if to_meet else (),
+        )
         missing = [
             what
             for what, number in (("truncation", 3), ("TCP", 4), ("devices", 5), ("signals", 6))
             if self._abi < number
         ]
         return f"Landlock ABI {self._abi}" + (f", too old to hold back {', '.join(missing)}" if missing else "")
+
+    def set_apart(self) -> None:
+        """No signal to, and no memory of, whoever is confined by the same rules. Raises OSError, LandlockError."""
+        from py_landlock.abi import get_supported_scope
+
+        if scoped := get_supported_scope(self._abi):  # rules about nothing are refused
+            self._restrict(0, 0, scoped)
+
+    def _restrict(self, files: int, net: int, scoped: int, readable: Iterable[str] = ()) -> None:
+        """One more set of rules on top of those that hold for this thread, and those it starts."""
+        from py_landlock.prctl import set_no_new_privs
+
+        attributes = self._landlock.RulesetAttr()
+        attributes.handled_access_fs = files
+        attributes.handled_access_net = net
+        attributes.scoped = scoped
+        rule_set = self._landlock.create_ruleset(attributes)
+        try:
+            for path, access in self._rules() if files else ():
+                self._allow(rule_set, path, access & files)
+            may = self._landlock.AccessFs
+            for path in readable:
+                self._allow(rule_set, path, may.READ_FILE | may.READ_DIR)
+            set_no_new_privs()
+            quiet = self._landlock.RestrictSelfFlag.LANDLOCK_RESTRICT_SELF_LOG_SAME_EXEC_OFF
+            self._landlock.restrict_self(rule_set, quiet if self._abi >= _LOGGED_ABI else None)
+        finally:
+            os.close(rule_set)
 
     def _rules(self) -> Iterable[tuple[str, int]]:
         """Paths and what may be done there; rights of folders are left out for files."""
@@ -125,14 +149,29 @@ class FileRules:
 
 def file_rules(jail: Jail) -> str:
     """Open nothing but the scratch, and on CUDA what the compilers and the driver need."""
-    rules = jail.tools.file_rules
-    if isinstance(rules, MissingLayer):
-        raise rules
-    detail = rules.apply()
+    detail = _rules_of(jail).apply(to_meet=jail.num_processes > 1)
     # What is left to import and cannot be read shall be missing, not forbidden, as optional imports expect.
     _importers.append(sys.path_importer_cache)  # kept, since freeing it would copy what the children share
     sys.path_importer_cache = {}
     return detail
+
+
+def apart(jail: Jail) -> str:
+    """Keep a rank from the other ranks and from their keeper."""
+    _rules_of(jail).set_apart()
+    return "no signal to, and no memory of, other ranks"
+
+
+def after_meeting(jail: Jail) -> str:
+    """The rules of a child that is alone, for all but the threads that the ranks' rendezvous has started."""
+    return _rules_of(jail).apply()
+
+
+def _rules_of(jail: Jail) -> FileRules:
+    rules = jail.tools.file_rules
+    if isinstance(rules, MissingLayer):
+        raise rules
+    return rules
 
 
 def _installation() -> tuple[str, ...]:

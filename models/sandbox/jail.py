@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from models.sandbox.file_rules import FileRules, file_rules
+from models.sandbox.file_rules import FileRules, after_meeting, apart, file_rules
+from models.sandbox.gang import Rank, Rendezvous, assemble, close_listeners
 from models.sandbox.identity import no_capabilities, no_new_privileges, other_user
 from models.sandbox.layer import Cause, Device, Jail, Layer, Limits, MissingLayer, Tools
 from models.sandbox.namespaces import own_mounts, own_network, own_processes, try_user_namespace
@@ -63,11 +64,12 @@ LAYERS: dict[Device, tuple[Callable[[Jail], str], ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confined:
-    """The descriptors under their new numbers, and what became of each layer."""
+    """The descriptors under their new numbers, what became of each layer, and which rank of a gang this is."""
 
     kept_fd: int
     handed_fds: tuple[int, ...]
     layers: tuple[Layer, ...]
+    rank: Rank | None = None  # None: it is alone
 
 
 def prepare(device: Device) -> Tools:
@@ -79,18 +81,34 @@ def prepare(device: Device) -> Tools:
     )
 
 
-def confine(jail: Jail) -> Confined:
+def confine(jail: Jail, rendezvous: Rendezvous | None = None) -> Confined:
     """Confine the calling process, which must be a fresh fork of a single-threaded server.
 
     Raises OSError where a layer that this platform has cannot be applied: the child must not go on then. On CUDA it
-    returns in a descendant of the calling process.
+    returns in a descendant of the calling process, and of a gang in each rank, which has met the others by then.
     """
-    layers = tuple(_applied(layer, jail) for layer in LAYERS[jail.device])
+    layers = LAYERS[jail.device]
+    rank: Rank | None = None
+    if jail.num_processes == 1:
+        applied = [_applied(layer, jail) for layer in layers]
+    else:
+        assert rendezvous is not None
+        # Sockets are refused last, since the ranks need some to meet; whatever else can be given up is given up
+        # before, so that the threads which the rendezvous starts are born without it.
+        applied = [_applied(layer, jail) for layer in layers if layer is not system_calls]
+        rank = assemble(jail.num_processes)
+        applied.append(_applied(apart, jail))
+        rendezvous(rank, jail.device)
+        close_listeners()
+        applied += [
+            _applied(layer, jail) for layer in (after_meeting, system_calls) if layer in (after_meeting, *layers)
+        ]
     first = 3
     return Confined(
         kept_fd=first,
         handed_fds=tuple(range(first + 1, first + 1 + len(jail.handed_fds))),
-        layers=layers,
+        layers=tuple(applied),
+        rank=rank,
     )
 
 

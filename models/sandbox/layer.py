@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 if TYPE_CHECKING:
@@ -31,6 +31,12 @@ class Limits:
         for name, value in asdict(self).items():
             if value is not None and value <= 0:
                 raise ValueError(f"{name} is {value}; give a positive number" + " or None" * (name == "memory_bytes"))
+
+    def of_gang(self, num: int) -> Self:
+        """What `num` processes may use together: memory, processes and threads of each, and one folder."""
+        return replace(
+            self, rss_bytes=num * self.rss_bytes, processes=num * self.processes + 1, threads=num * self.threads
+        )
 
     @classmethod
     def for_device(cls, device: Device) -> Self:
@@ -102,6 +108,7 @@ class Jail:
     device: Device
     tools: Tools
     compile_cache: str | None = None  # CUDA: a trusted folder, copied into the scratch
+    num_processes: int = 1  # more: a gang of ranks, behind a keeper (models.sandbox.gang)
 
     @property
     def num_kept_fds(self) -> int:

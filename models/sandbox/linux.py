@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
+import socket
+import struct
 import sys
 
 PR_SET_PDEATHSIG = 1
@@ -32,6 +35,9 @@ _MOUNT_SETATTR = 442  # one number on every architecture
 _MOUNT_ATTR_RDONLY = 1
 _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
+_SIOCSIFFLAGS = 0x8914
+_IFF_UP, _IFF_RUNNING = 0x1, 0x40
+_INTERFACE = struct.Struct("16sH22x")  # ifreq: a name and its flags
 
 
 class _MountAttributes(ctypes.Structure):
@@ -89,6 +95,13 @@ def drop_capabilities() -> None:
     header = _CapabilityHeader(version=_CAPABILITY_VERSION_3, pid=0)
     nothing = (ctypes.c_uint32 * 6)()
     _check(_libc().capset(ctypes.byref(header), ctypes.byref(nothing)), "capset")
+
+
+def raise_loopback() -> None:
+    """Bring up the loopback of this process's network namespace. Raises OSError."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        request = _INTERFACE.pack(b"lo", _IFF_UP | _IFF_RUNNING)
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, request)
 
 
 def _libc() -> ctypes.CDLL:

@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from models.sandbox import linux
 from models.sandbox.layer import Jail, MissingLayer
-from models.sandbox.own_process import limit_threads
+from models.sandbox.own_process import leave_as, limit_threads
 
 _ALLOW = (
     "allow user namespaces (sysctl user.max_user_namespaces above 0, kernel.unprivileged_userns_clone=1, "
@@ -55,7 +55,15 @@ def try_user_namespace() -> MissingLayer | None:
 
 
 def own_network(jail: Jail) -> str:
-    """No network device but a loopback that is down, and no System V memory or queues of others."""
+    """No network device but a loopback, down but in a gang, and no System V memory or queues of others."""
+    what = _unshare_network(jail)
+    if jail.num_processes == 1:
+        return what
+    linux.raise_loopback()
+    return f"{what}, with a loopback for its ranks"
+
+
+def _unshare_network(jail: Jail) -> str:
     try:
         linux.unshare(_NETWORK)
     except (OSError, AttributeError) as error:
@@ -131,13 +139,7 @@ def _keep(first: int, told: int) -> NoReturn:
     """Wait for the namespace's end and leave as its task did, so that the server sees that."""
     data = os.read(told, _STATUS.size)
     os.waitpid(first, 0)
-    status = _STATUS.unpack(data)[0] if len(data) == _STATUS.size else signal.SIGKILL
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        with suppress(OSError):
-            signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-    os._exit(os.waitstatus_to_exitcode(status))
+    leave_as(_STATUS.unpack(data)[0] if len(data) == _STATUS.size else signal.SIGKILL)
 
 
 def _reap(task: int, tell: int) -> NoReturn:

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from models.sandbox import linux
 from models.sandbox.layer import Jail, MissingLayer
@@ -133,6 +134,23 @@ def resource_limits(jail: Jail) -> str:
 def limit_threads(num: int) -> None:
     """Bound processes and threads of this process's user, which must be nobody else's."""
     _lower(resource.RLIMIT_NPROC, num)
+
+
+def leave_as(status: int) -> NoReturn:
+    """End this process as another one ended, whose wait status this is."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        with suppress(OSError):
+            signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    os._exit(os.waitstatus_to_exitcode(status))
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel end this process with the one that forked it, and see to it that it still lives."""
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the line above
+        os._exit(1)
 
 
 def _private_bytes() -> int | None:

@@ -128,8 +128,10 @@ class ForkServer:
     """A fork server that is started when first needed, and started anew when it has been lost.
 
     `tasks` names a module with `TASKS` (name -> task) and `warm_up()` or `warm_up(device)`; importing it is the
-    preload. `search_path` adds folders to the server's import path. The import path of our own packages is passed on
-    from wherever they are.
+    preload. Where several processes shall run a task, it has a `rendezvous` as well (models.sandbox.gang).
+
+    `search_path` adds folders to the server's import path. The import path of our own packages is passed on from
+    wherever they are.
 
     `device` is what the children compute on: on "cuda" they may start compilers and speak to the card, so that the
     jail is wider. `require="full"` refuses to start where a layer of the jail is missing that Linux can have.
@@ -180,8 +182,11 @@ class ForkServer:
         fds: Sequence[int] = (),
         *,
         deadline_s: float,
+        num_processes: int = 1,
     ) -> Child:
         """Fork a child that runs `task`, and send it its first message, of kind "start".
+
+        With several processes all of them run it, and one of them speaks (models.sandbox.gang): one child to all here.
 
         `fds` are handed over to the child (the caller keeps its own). The child may be spoken with for `deadline_s`
         seconds; the caller kills it then. Raises SandboxError, wire.WireError and, for a bad body, ValueError.
@@ -191,7 +196,7 @@ class ForkServer:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                number, pid = server.spawn(task, (theirs.fileno(), *fds))
+                number, pid = server.spawn(task, (theirs.fileno(), *fds), num_processes)
         except BaseException:
             ours.close()
             raise
@@ -286,12 +291,13 @@ class _Server:
     def is_alive(self) -> bool:
         return not self._lost and not self._process.has_ended(0)
 
-    def spawn(self, task: str, fds: tuple[int, ...]) -> tuple[int, int]:
+    def spawn(self, task: str, fds: tuple[int, ...], num_processes: int) -> tuple[int, int]:
         """Number and process id of a new child. Raises SandboxError."""
         try:
             with self._lock:
                 deadline = time.monotonic() + _REQUEST_TIMEOUT_S
-                wire.send(self._control, "spawn", {"task": task, "num_fds": len(fds)}, deadline=deadline)
+                request: dict[str, wire.Json] = {"task": task, "num_fds": len(fds), "num_processes": num_processes}
+                wire.send(self._control, "spawn", request, deadline=deadline)
                 socket.send_fds(self._control, [b"F"], fds)
                 reply = wire.receive(self._control, deadline=deadline)
         except (wire.WireError, OSError) as error:

@@ -21,14 +21,14 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from cognition.records import FailureKind
+from cognition.records import FailureKind, Score
 from models import evaluator
 from models.data import Batch
 from models.evaluator import NonFiniteScore, TokenScores
 from models.sandbox import wire
 from models.sandbox.parent import Child
 from models.sandbox.wire import Array, Json, Message
-from models.scale import ModelSize
+from models.scale import TEXT, ModelSize, Stage
 
 Spawn = Callable[[str, Mapping[str, Json]], AbstractContextManager[Child]]
 
@@ -144,6 +144,33 @@ def commitment(salt: str, task: str, arrays: Mapping[str, Array]) -> int:
         digest.update(f"/{name}/{arrays[name].shape}/".encode("utf-8", "replace"))
         digest.update(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8).data)
     return int.from_bytes(digest.digest(), "big")
+
+
+def scores_of(stage: Stage, sealed: Sealed | None, sung: TokenScores | None) -> tuple[Score, ...]:
+    """The sealed loss on text, each probe's accuracy with its chance, the canary's excess over ln V.
+
+    Empty without an evaluation.
+    """
+    if sealed is None or sung is None:
+        return ()
+    text = sealed.scores[TEXT]
+    loss = Score(name="loss", value=text.loss, stderr=text.stderr, num_items=text.num_items)
+    accuracies = (
+        Score(
+            name=f"{spec.name}_accuracy",
+            value=sealed.scores[spec.name].accuracy,
+            stderr=sealed.scores[spec.name].accuracy_stderr,
+            chance=spec.chance,
+            num_items=sealed.scores[spec.name].num_items,
+        )
+        for spec in stage.probes
+    )
+    excess = sung.loss - stage.canary.bound_nats
+    return (
+        loss,
+        *accuracies,
+        Score(name="canary_excess", value=excess, stderr=sung.stderr, num_items=sung.num_items),
+    )
 
 
 def _check_state(state: Mapping[str, Array], size: ModelSize) -> None:

@@ -3,8 +3,11 @@
 `python -m models.sandbox.server CONTROL_FD SCRATCH TASKS SETTINGS` has its own main, so that no child carries the
 parent's interpreter. It has one thread and answers one request at a time over the control socket:
 
-    spawn {task, num_fds} + descriptors (the child's socket first)  ->  spawned {child, pid} | refused {detail}
-    kill  {child}                                                   ->  ended {code, signal, log, cause, detail}
+    spawn {task, num_fds, num_processes} + descriptors (the child's socket first)
+                  ->  spawned {child, pid} | refused {detail}
+    kill {child}  ->  ended {code, signal, log, cause, detail}
+
+A child of several processes is a gang (models.sandbox.gang): one child to all that is said here.
 
 Between requests it looks at what its children use (models.sandbox.watch) and ends those that are past a limit.
 
@@ -40,6 +43,7 @@ from typing import NoReturn
 
 from models.sandbox import leavings, linux, wire
 from models.sandbox.child import Channel, Task, run
+from models.sandbox.gang import Rendezvous, channel_of
 from models.sandbox.jail import Device, Jail, Limits, Tools, confine, prepare
 from models.sandbox.watch import Excess, Watch, usage_of
 
@@ -50,6 +54,7 @@ _REMOVAL_S = 0.2  # for one try at what a child left
 _LAST_REMOVAL_S = 8.0
 _DEATH_WAIT_S = 0.7  # less than the parent waits for an answer
 _MAX_FDS = 64
+_MAX_PROCESSES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,14 +81,22 @@ class Settings:
         return cls(limits=Limits(**table["limits"]), device=table["device"], compile_cache=table["compile_cache"])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preloaded:
+    """What children can be asked to run, and how several of them meet."""
+
+    tasks: Mapping[str, Task]
+    rendezvous: Rendezvous | None
+
+
 class Server:
     """The state of the fork server's one thread."""
 
     def __init__(
-        self, *, control: socket.socket, tasks: Mapping[str, Task], scratch: str, settings: Settings, tools: Tools
+        self, *, control: socket.socket, preloaded: Preloaded, scratch: str, settings: Settings, tools: Tools
     ) -> None:
         self._control = control
-        self._tasks = tasks
+        self._preloaded = preloaded
         self._scratch = scratch
         self._settings = settings
         self._tools = tools
@@ -99,7 +112,7 @@ class Server:
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                child = self._fork(_tell_layers, (theirs.fileno(),))
+                child = self._fork(_tell_layers, (theirs.fileno(),), 1)
             try:
                 told = wire.receive(ours, deadline=time.monotonic() + _PROBE_TIMEOUT_S)
             except wire.WireError as error:
@@ -146,8 +159,11 @@ class Server:
             num_fds = request.integer("num_fds", low=1, high=_MAX_FDS)
             _, fds, _, _ = socket.recv_fds(self._control, 1, num_fds)
             try:
-                child = self._fork(self._tasks[request.text("task")], tuple(fds))
-            except (OSError, KeyError) as error:
+                num = request.integer("num_processes", low=1, high=_MAX_PROCESSES)
+                if num > 1 and self._preloaded.rendezvous is None:
+                    raise ValueError("these tasks have no rendezvous, which several processes need to meet")
+                child = self._fork(self._preloaded.tasks[request.text("task")], tuple(fds), num)
+            except (OSError, KeyError, ValueError, wire.MalformedError) as error:
                 wire.send(self._control, "refused", {"detail": f"{type(error).__name__}: {error}"})
             else:
                 wire.send(self._control, "spawned", {"child": child.number, "pid": child.pid})
@@ -162,12 +178,14 @@ class Server:
         else:
             wire.send(self._control, "refused", {"detail": f"no such request: {request.kind}"})
 
-    def _fork(self, task: Task, fds: tuple[int, ...]) -> _Child:
+    def _fork(self, task: Task, fds: tuple[int, ...], num_processes: int) -> _Child:
         scratch = tempfile.mkdtemp(prefix="child-", dir=self._scratch)
         log_path = Path(self._scratch, f"{Path(scratch).name}.log")
         log_fd = os.open(log_path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         log_path.unlink()
         limits, usage = self._settings.limits, usage_of(os.getpid())
+        if num_processes > 1:
+            limits = limits.of_gang(num_processes)
         jail = Jail(
             scratch=scratch,
             log_fd=log_fd,
@@ -178,6 +196,7 @@ class Server:
             device=self._settings.device,
             tools=self._tools,
             compile_cache=self._settings.compile_cache,
+            num_processes=num_processes,
         )
         try:
             pid = os.fork()
@@ -186,7 +205,7 @@ class Server:
             os.rmdir(scratch)
             raise
         if pid == 0:
-            _live(task, jail)
+            _live(task, jail, self._preloaded.rendezvous)
         watch = Watch(
             pid=pid,
             scratch=scratch,
@@ -263,11 +282,12 @@ class Server:
                 return
 
 
-def _live(task: Task, jail: Jail) -> NoReturn:
+def _live(task: Task, jail: Jail, rendezvous: Rendezvous | None) -> NoReturn:
     """The child's side of the fork; never returns into the server's frames."""
     try:
-        confined = confine(jail)
-        run(task, Channel(socket.socket(fileno=confined.kept_fd), confined.handed_fds, confined.layers))
+        confined = confine(jail, rendezvous)
+        connection = socket.socket(fileno=confined.kept_fd)
+        run(task, channel_of(connection, confined.handed_fds, confined.layers, confined.rank))
     except BaseException:  # noqa: BLE001  the process boundary: a child that is not confined must not run anything
         traceback.print_exc()
     finally:
@@ -311,7 +331,7 @@ def _tail(fd: int) -> str:
     return os.pread(fd, _LOG_TAIL_BYTES, max(0, size - _LOG_TAIL_BYTES)).decode("utf-8", "replace")
 
 
-def _preload(module_name: str, device: Device) -> Mapping[str, Task]:
+def _preload(module_name: str, device: Device) -> Preloaded:
     """Import the tasks' module and let it warm up; a server with a second thread could not fork safely."""
     module = importlib.import_module(module_name)
     if inspect.signature(module.warm_up).parameters:
@@ -321,8 +341,7 @@ def _preload(module_name: str, device: Device) -> Mapping[str, Task]:
     num_threads = len(os.listdir("/proc/self/task")) if sys.platform == "linux" else threading.active_count()
     if num_threads != 1:
         raise RuntimeError(f"{module_name} left {num_threads} threads; preload nothing that starts one")
-    tasks: Mapping[str, Task] = module.TASKS
-    return tasks
+    return Preloaded(tasks=module.TASKS, rendezvous=getattr(module, "rendezvous", None))
 
 
 def main(arguments: list[str]) -> int:
@@ -347,17 +366,17 @@ def main(arguments: list[str]) -> int:
 
 def _ready(control: socket.socket, scratch: str, module_name: str, settings: Settings) -> Server:
     """A server that has imported everything, with its first child confined and gone."""
-    tasks = _preload(module_name, settings.device)
+    preloaded = _preload(module_name, settings.device)
     tools = prepare(settings.device)
     subreaper = linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
     # No child of the same user looks into the server's memory, or stops it in a debugger.
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
     if os.geteuid() == 0:
         os.chmod(scratch, 0o711)  # children of other users find their own folder in it and can list nothing
-    names: list[wire.Json] = [*sorted(tasks)]
+    names: list[wire.Json] = [*sorted(preloaded.tasks)]
     gc.collect()
     gc.freeze()  # the children share these pages; a collection that touched them would copy them
-    server = Server(control=control, tasks=tasks, scratch=scratch, settings=settings, tools=tools)
+    server = Server(control=control, preloaded=preloaded, scratch=scratch, settings=settings, tools=tools)
     wire.send(control, "ready", {"subreaper": subreaper, "tasks": names, "layers": server.layers()})
     return server
 

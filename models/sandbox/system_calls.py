@@ -37,8 +37,8 @@ _SIGNALS = "rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigtimedwa
 _IDENTITY = (
     "getpid gettid getppid getuid geteuid getgid getegid getgroups getpgrp getpgid getsid getresuid getresgid getrlimit"
 )
-# Only ever on the one socket that it was given: no other can be made, and none can arrive without recvmsg.
-_SOCKET = "sendto recvfrom shutdown getsockopt getsockname getpeername"
+# Only ever on the sockets that it was given: no other can be made, and none can arrive without recvmsg.
+_SOCKET = "recvfrom shutdown getsockopt getsockname getpeername"
 _ALLOWED = " ".join((_MEMORY, _THREADS, _TIME, _FILES, _SIGNALS, _IDENTITY, _SOCKET)).split()
 
 _REFUSED = (
@@ -64,6 +64,7 @@ _PRCTL_ALLOWED = (15, 16, 0x53564D41)  # set and get a thread's name, name a map
 _PRCTL_REFUSED_ON_CUDA = (1, 4)  # the parent-death signal; dumpable
 _FCNTL_ALLOWED = (0, 1, 2, 3, 4, 1_030, 1_032, 1_034)  # duplicate, flags, size of a pipe, seals; no owner of signals
 _ARCH_PRCTL_ALLOWED = (0x1021, 0x1022, 0x1023)  # ask for the matrix units
+_MSG_FASTOPEN = 0x20000000
 _TERMINAL_INPUT = (0x5412, 0x541C)
 
 
@@ -76,6 +77,7 @@ class Filter:
         self._refused = seccomp.ERRNO(errno.EPERM)
         self._filter = seccomp.SyscallFilter(self._refused if device == "cpu" else seccomp.ALLOW)
         self._filter.set_attr(seccomp.Attr.ACT_BADARCH, seccomp.KILL_PROCESS)
+        self._filter.set_attr(seccomp.Attr.CTL_TSYNC, True)  # threads that a rank's rendezvous started are filtered too
         for rule in _cpu_rules() if device == "cpu" else _cuda_rules():
             self._add(rule)
 
@@ -93,7 +95,7 @@ class Filter:
         return cls(pyseccomp, device)
 
     def load(self) -> str:
-        """Confine this process, which has one thread. Raises OSError."""
+        """Confine this process with all its threads. Raises OSError."""
         if self._device == "cpu":
             own = os.getpid()
             for name in ("kill", "tgkill", "tkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo"):
@@ -157,6 +159,8 @@ def _cpu_rules() -> Iterator[_Rule]:
     # Not shared memory without a file, which stays when it is no longer mapped.
     for kind in (_MAP_SHARED, _MAP_ANONYMOUS, 0):
         yield _Rule(name="mmap", where=(_Where(argument=3, mask=_MAP_SHARED | _MAP_ANONYMOUS, value=kind),))
+    # To whoever a socket is connected to: with an address sendto connects, to what it likes.
+    yield _Rule(name="sendto", where=(_Where(argument=4, value=0),))
     # Its own limits can be read.
     yield _Rule(name="prlimit64", where=(_Where(argument=0, value=0), _Where(argument=2, value=0)))
     for name, argument, values in (
@@ -181,5 +185,6 @@ def _cuda_rules() -> Iterator[_Rule]:
             yield _Rule(name="clone", action="refuse", where=(_Where(argument=0, mask=bit, value=bit),))
     for option in _PRCTL_REFUSED_ON_CUDA:
         yield _Rule(name="prctl", action="refuse", where=(_Where(argument=0, value=option),))
+    yield _Rule(name="sendto", action="refuse", where=(_Where(argument=3, mask=_MSG_FASTOPEN, value=_MSG_FASTOPEN),))
     for request in _TERMINAL_INPUT:
         yield _Rule(name="ioctl", action="refuse", where=(_Where(argument=1, value=request, mask=0xFFFFFFFF),))

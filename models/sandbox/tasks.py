@@ -9,6 +9,7 @@ Shapes: B batch, T time, D model width, V vocabulary, N windows.
 from __future__ import annotations
 
 import importlib
+import json
 import math
 import random
 import resource
@@ -42,9 +43,10 @@ from models.loading import LoadError, load_mixer
 from models.micro_batches import OutOfMemory
 from models.policy.tables import MODULES
 from models.sandbox.child import Channel, Task, TaskError
-from models.sandbox.wire import Array, Json, Message
+from models.sandbox.wire import Array, Json, Message, TooLargeError
 from models.scale import TEXT, CanarySpec, ModelSize, Recipe, Stage
 from models.slots import SLOTS, published_source, slot_named
+from models.training_state import Saving, TrainingState, arrays_of
 
 # What torch loads on first use: _dynamo with an optimiser, the others with a step, a printed tensor, and an import.
 _LAZY_MODULES = (
@@ -124,9 +126,13 @@ def train(channel: Channel) -> None:
     start {source, slot, stage, seed, device, tasks, text} -> prepared {target_parameters}, before candidate code runs;
     then for each task begun {task}, point {task, step, loss, ...} ..., weights {task, ffn_width} + arrays. The tokens
     of the training split are in the handed files, as `text` tells (models.data.layout_of).
+
+    With save_every_s in the start, checkpoint {task, step, state} + arrays come between the points, that far apart at
+    least. With resumes in it, resume {state} + arrays follows, of such a checkpoint: the first task goes on there.
     """
     start = channel.receive()
     stage, seed, slot = stage_of(start.table("stage")), start.integer("seed"), slot_named(start.text("slot"))
+    resume = _state_of(channel.receive()) if start.body.get("resumes") is True else None
     target_parameters = reference_parameters(stage.size, slot.name)
     channel.send("prepared", {"target_parameters": target_parameters})
     mixer_class = _load(_source(start), slot.entry)
@@ -134,12 +140,17 @@ def train(channel: Channel) -> None:
         ffn_width = fit_ffn_width(mixer_class, stage.size, target_parameters, slot.name)
     except CannotFit as error:
         raise TaskError("error", str(error)) from error
+    every_s = start.optional_real("save_every_s")
+    saver = _Saver(channel, every_s) if every_s is not None else None
     for name in start.texts("tasks"):
         _seed(seed)
         model = build(mixer_class, stage.size, ffn_width, seed, slot.name).to(start.text("device"))
         channel.send("begun", {"task": name})
-        _train_one(channel, model, stage, name, _batches(channel, start.table("text"), stage, name, seed))
+        done = resume.step if resume is not None else 0
+        batches = _batches(channel, start.table("text"), stage, name, seed, done)
+        _train_one(channel, model, stage, name, batches, saver, resume)
         channel.send("weights", {"task": name, "ffn_width": ffn_width}, _arrays_of(model))
+        resume = None
 
 
 def hidden_states(channel: Channel) -> None:
@@ -253,16 +264,49 @@ def _seed(seed: int) -> None:
     np.random.seed(seed % (1 << 32))
 
 
-def _batches(channel: Channel, text: Mapping[str, Json], stage: Stage, task: str, seed: int) -> Iterator[Batch]:
+class _Saver:
+    """Sends a training's state to the parent when it is due, counted over all tasks of this child."""
+
+    def __init__(self, channel: Channel, every_s: float) -> None:
+        self._channel = channel
+        self._task = ""
+        self._saving = Saving(every_s, self._send)
+
+    def of(self, task: str) -> Saving:
+        self._task = task
+        return self._saving
+
+    def _send(self, state: TrainingState) -> None:
+        told: dict[str, Json] = {"task": self._task, "step": state.step, "state": json.dumps(state.as_json())}
+        with suppress(TooLargeError):  # more tensors than one message can name: trained on without, nothing was sent
+            self._channel.send("checkpoint", told, state.arrays)
+
+
+def _state_of(message: Message) -> TrainingState:
+    return TrainingState.from_json(json.loads(message.text("state")), message.arrays)
+
+
+def _batches(
+    channel: Channel, text: Mapping[str, Json], stage: Stage, task: str, seed: int, start: int
+) -> Iterator[Batch]:
+    """From number `start` on."""
     plan = stage.plan(task)
     if isinstance(plan, probes.ProbeSpec):
-        return probes.batches(plan, seed)
+        return probes.batches(plan, seed, start)
     if isinstance(plan, CanarySpec):
         return canary.batches(plan, seed)
-    return text_batches(handed_tokens(channel.handed_fds, text), stage.batch_size, stage.length, seed)
+    return text_batches(handed_tokens(channel.handed_fds, text), stage.batch_size, stage.length, seed, start)
 
 
-def _train_one(channel: Channel, model: LanguageModel, stage: Stage, task: str, batches: Iterator[Batch]) -> None:
+def _train_one(
+    channel: Channel,
+    model: LanguageModel,
+    stage: Stage,
+    task: str,
+    batches: Iterator[Batch],
+    saver: _Saver | None,
+    resume: TrainingState | None,
+) -> None:
     plan = stage.plan(task)
 
     def report(point: training.TrainingPoint) -> None:
@@ -288,6 +332,8 @@ def _train_one(channel: Channel, model: LanguageModel, stage: Stage, task: str, 
             report_every=plan.report_every,
             report=report,
             recipe=stage.recipe if task == TEXT else replace(stage.recipe, compile=False),
+            save=saver.of(task) if saver is not None else None,
+            resume=resume,
         )
     except training.NonFinite as error:
         raise TaskError("nonfinite", f"{task}: {error}") from error
@@ -298,14 +344,10 @@ def _train_one(channel: Channel, model: LanguageModel, stage: Stage, task: str, 
 
 
 def _arrays_of(model: nn.Module) -> dict[str, Array]:
-    """The state dict as plain arrays; bfloat16, which numpy lacks, as the float32 that holds it exactly."""
-    arrays: dict[str, Array] = {}
-    for name, value in model.state_dict().items():
-        if not isinstance(value, torch.Tensor):
-            raise TaskError("error", f"the state dict holds {name} of {type(value).__name__}; keep tensors only")
-        plain = value.detach().cpu()
-        arrays[name] = (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
-    return arrays
+    try:
+        return arrays_of(model)
+    except TypeError as error:
+        raise TaskError("error", str(error)) from error
 
 
 def _peak_bytes() -> int:

@@ -10,8 +10,8 @@ from cognition.records import EarlyStop, FailureKind, Metric, Trial
 from models.scale import TEXT
 from models.trial import TrialJob
 from orchestrator.early_stopping.book import CurveBook
-from orchestrator.early_stopping.past import Past
 from orchestrator.early_stopping.policies import Decision, decide, is_control
+from orchestrator.early_stopping.recalled import Recalled
 from orchestrator.early_stopping.settings import NONE, StoppingSettings
 
 
@@ -37,12 +37,12 @@ class StoppingBoard:
         self._told = told
         self._now = now
         self._lock = threading.Lock()
-        self._books = {stage: CurveBook() for stage in self._policies}
+        self._books = {stage: CurveBook(num_founders) for stage in self._policies}
         self._decided: dict[str, EarlyStop] = {}
 
     def recall(
         self,
-        past: Past,
+        past: Recalled,
     ) -> None:
         """Take in what earlier starts left in the store, before the first point of this one.
 

@@ -15,7 +15,15 @@ class Peer:
 
     losses: Mapping[int, float]  # training loss by step of the text
     final: float | None = None  # sealed loss; None: it has not finished
-    stopped: bool = False  # by a policy: it counts among the peers, behind the bar
+    stopped: bool = False  # by a policy: it is ranked, behind all that finished
+    founder: bool = (
+        False  # not ranked: nobody proposed it, so it is no bar to proposals; but its end can be learned from
+    )
+
+
+def ranked(peers: Sequence[Peer]) -> list[Peer]:
+    """The peers that a trial is ranked among: other candidates' trials, without the founders'."""
+    return [peer for peer in peers if not peer.founder]
 
 
 def num_finished(peers: Sequence[Peer]) -> int:

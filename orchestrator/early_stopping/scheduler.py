@@ -14,7 +14,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from cognition.records import EarlyStop, Metric, Trial
 from orchestrator.early_stopping.board import StoppingBoard
-from orchestrator.early_stopping.past import Past
+from orchestrator.early_stopping.recalled import Recalled
 from orchestrator.early_stopping.settings import StoppingSettings
 
 _BOARDS: dict[str, StoppingBoard] = {}
@@ -30,7 +30,7 @@ class EarlyStopping(FIFOScheduler):
         self.board_name = uuid.uuid4().hex
         _BOARDS[self.board_name] = StoppingBoard(policies, num_founders, told)
 
-    def recall(self, past: Past) -> None:
+    def recall(self, past: Recalled) -> None:
         """What earlier starts left in the store: `StoppingBoard.recall`."""
         _BOARDS[self.board_name].recall(past)
 

@@ -20,12 +20,12 @@ class StoppingSettings:
     """
 
     policy: str = NONE
-    keep: float = 0.25  # share of the peers, the best ones by sealed loss, whose last sets the bar
+    keep: float = 0.25  # share of the candidates that ended, best by sealed loss, whose last sets the bar
     first_look: float = 0.5  # share of the training before which no policy looks: ranks have not settled
     rungs: tuple[float, ...] = (0.5, 0.75)  # halving: shares of the training at which trials are compared
     eta: float = 2.0  # halving: one of so many goes on at each rung
     epsilon: float = 0.05  # extrapolation: a trial is stopped below this chance to reach the bar
-    min_peers: int = 8  # finished trials of the stage without which nothing is stopped
+    min_peers: int = 8  # finished trials of candidates at the stage without which nothing is stopped
     controls: float = 0.1  # share of the hopeless trials that is let run on
 
     def __post_init__(self) -> None:

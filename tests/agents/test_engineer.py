@@ -13,6 +13,7 @@ from agents.grammar.token_mixer.genome import Width
 from agents.grammar.token_mixer.known import BASELINE_GENOMES
 from agents.grammar.token_mixer.rules import canonical
 from agents.grammar.token_mixer.space import TOKEN_MIXERS
+from agents.protocols import Trained
 from agents.researcher import Researcher
 from agents.scripted import ScriptedProposer
 from cognition.records import Candidate, FailureKind, Pace, Property, Report, ReportKind, Trial
@@ -28,10 +29,12 @@ class MeetingRunner:
         self.barrier = asyncio.Barrier(expected)
         self.make_trial = make_trial
 
-    async def run(self, candidate: Candidate, stage: str, seed: int, pace: Pace | None = None) -> Trial:
+    async def run(
+        self, candidate: Candidate, stage: str, seed: int, pace: Pace | None = None, horizon: int | None = None
+    ) -> Trained:
         await self.barrier.wait()
         await asyncio.sleep(0.001 * (5 - seed))
-        return self.make_trial(candidate, None if seed == 2 else 2.0, seed, stage)
+        return Trained(trial=self.make_trial(candidate, None if seed == 2 else 2.0, seed, stage))
 
 
 @pytest.fixture
@@ -47,7 +50,8 @@ async def proposed(parent: Member, arm: str = "grammar", number: int = 4) -> tup
 async def test_seeds_train_at_once_and_come_back_in_order_failures_included(
     engineer: Engineer, make_candidate: Callable[..., Candidate]
 ) -> None:
-    trials = await asyncio.wait_for(engineer.train(make_candidate(), "explore", (0, 1, 2)), 5)
+    trained = await asyncio.wait_for(engineer.train(make_candidate(), "explore", (0, 1, 2)), 60)
+    trials = [each.trial for each in trained]
     assert [trial.seed for trial in trials] == [0, 1, 2]
     assert [trial.succeeded for trial in trials] == [True, True, False]
 

@@ -41,7 +41,7 @@ MakeProposer = Callable[[str], Proposer]
 
 def settings_at(api_base: str | None) -> LlmSettings:
     free = Price(input=0, output=0)
-    model = ModelSettings(model="openai/scripted-1", api_base=api_base, price=free, timeout_s=10)
+    model = ModelSettings(model="openai/scripted-1", api_base=api_base, price=free, timeout_s=60)
     roles = {role: RoleSettings(models={"m": 1.0}) for role in ("researcher", "engineer")}
     return LlmSettings(name="test", models={"m": model}, roles=roles)
 
@@ -87,7 +87,7 @@ async def make(tmp_path: Path) -> AsyncIterator[MakeProposer]:
             if name == "llm":
                 return LlmProposer(client_at(server.url)[0])
             if name == "inbox":
-                return InboxProposer(tmp_path, timeout_s=20)
+                return InboxProposer(tmp_path, timeout_s=60)
             if name == "transcript":
                 return Replayed(server.url, calls)
             return default_proposers()[name]
@@ -219,7 +219,7 @@ async def test_an_engineer_that_gives_up_is_booked_and_says_why() -> None:
 
 
 async def test_a_file_of_the_inbox_is_taken_when_it_is_whole_and_complained_about_otherwise(tmp_path: Path) -> None:
-    proposer = InboxProposer(tmp_path, timeout_s=20)
+    proposer = InboxProposer(tmp_path, timeout_s=60)
     asking = asyncio.create_task(proposer.propose(told("inbox")))
     place = tmp_path / "0009.0"
     while not (place / "brief.md").is_file():
@@ -232,7 +232,7 @@ async def test_a_file_of_the_inbox_is_taken_when_it_is_whole_and_complained_abou
     (place / "good.py").write_text('"""Reads twice."""\nclass TokenMixer:\n    pass\n')
     another_clocks = time.time() + 5 * 3600
     os.utime(place / "good.py", (another_clocks, another_clocks))
-    candidate = await asyncio.wait_for(asking, 10)
+    candidate = await asyncio.wait_for(asking, 60)
     assert (candidate.name, candidate.motivation) == ("good", "Reads twice.")
     complaints = (place / "complaints.md").read_text()
     assert "broken.py: it does not parse or has no class TokenMixer" in complaints

@@ -75,7 +75,7 @@ def entry_points(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, str]]:
 
 
 def reader(server: ModelServer, budget_usd: float = 1.0, price: Price = PRICE, **model: Any) -> LlmExtractor:
-    settings = ModelSettings(model="openai/one", api_base=server.url, **{"timeout_s": 1.0, **model})
+    settings = ModelSettings(model="openai/one", api_base=server.url, **{"timeout_s": 60.0, **model})
     quick = Retries(num=2, base_s=0.01, most_s=1.0)
     return LlmExtractor(settings, price, budget_usd, environment={}, retries=quick)
 

@@ -25,7 +25,8 @@ FROZEN = {
     "trials": "trial_id VARCHAR, candidate_id VARCHAR, stage VARCHAR, seed BIGINT, split VARCHAR, status VARCHAR, "
     "failure VARCHAR?, detail VARCHAR, loss DOUBLE?, loss_stderr DOUBLE?, benchmark DOUBLE?, scores VARCHAR, "
     "train_loss DOUBLE?, num_parameters BIGINT?, ffn_width BIGINT?, steps BIGINT, tokens BIGINT, train_s DOUBLE, "
-    "slot_s DOUBLE, queued_at DOUBLE, started_at DOUBLE, first_step_at DOUBLE, finished_at DOUBLE, worker VARCHAR",
+    "slot_s DOUBLE, queued_at DOUBLE, started_at DOUBLE, first_step_at DOUBLE, finished_at DOUBLE, worker VARCHAR, "
+    "continued_from BIGINT",
     "verdicts": "candidate_id VARCHAR, number BIGINT, stage VARCHAR, fitness DOUBLE?, loss DOUBLE?, loss_term DOUBLE?, "
     "benchmark DOUBLE?, benchmark_term DOUBLE?, quality_term DOUBLE?, quality_source VARCHAR, cost_quality DOUBLE?, "
     "state_quality DOUBLE?, novelty_quality DOUBLE?, loss_weight DOUBLE, benchmark_weight DOUBLE, "

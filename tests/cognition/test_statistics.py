@@ -12,7 +12,9 @@ from cognition.statistics import (
     difference_interval,
     paired_difference,
     pooled_std,
+    rank_correlation,
     robust_standardise,
+    share_interval,
     spearman,
     student_t_cdf,
     student_t_quantile,
@@ -176,3 +178,72 @@ def test_robust_scores_survive_equal_values() -> None:
     assert mostly[:4].tolist() == [0.0] * 4
     assert mostly[4] == pytest.approx(5 / (1.2533141373155 * 1))
     assert robust_standardise(()).size == 0
+
+
+def test_a_rank_correlation_has_the_interval_of_bonett_and_wright() -> None:
+    ours = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0]
+    theirs = [2.0, 1.0, 4.0, 3.0, 7.0, 8.0, 6.0, 5.0, 10.0, 9.0]
+    found = rank_correlation(ours, theirs)
+    assert found is not None
+    assert (found.rho, found.num) == (pytest.approx(1 - 6 * 24 / 990), 10)
+    z, se = math.atanh(found.rho), math.sqrt((1 + found.rho**2 / 2) / 7)
+    assert (found.low, found.high) == (
+        pytest.approx(math.tanh(z - 1.959963985 * se)),
+        pytest.approx(math.tanh(z + 1.959963985 * se)),
+    )
+    wider = rank_correlation(ours, theirs, confidence=0.99)
+    assert wider is not None
+    assert wider.low is not None
+    assert wider.low < (found.low or 0.0)
+
+
+def test_orders_that_agree_throughout_are_no_proof_while_they_are_few() -> None:
+    few, many = (rank_correlation(range(num), range(num)) for num in (4, 30))
+    assert few is not None
+    assert many is not None
+    assert (few.rho, few.high) == (1.0, 1.0)
+    assert few.low is not None
+    assert few.low < 0
+    assert many.low is not None
+    assert many.low > 0.98
+    opposite = rank_correlation(range(4), [3, 2, 1, 0])
+    assert opposite is not None
+    assert (opposite.low, opposite.high) == (-1.0, pytest.approx(-few.low))
+
+
+def test_three_pairs_have_no_interval_and_a_constant_side_no_correlation() -> None:
+    three = rank_correlation([1.0, 2.0, 3.0], [1.0, 3.0, 2.0])
+    assert three is not None
+    assert (three.rho, three.low, three.high) == (pytest.approx(0.5), None, None)
+    assert rank_correlation([1.0, 1.0, 1.0, 1.0], [1.0, 2.0, 3.0, 4.0]) is None
+
+
+@pytest.mark.parametrize(("rho", "num"), [(0.0, 12), (0.6, 12), (0.6, 40)])
+def test_the_interval_of_a_rank_correlation_covers_it_about_as_often_as_it_says(rho: float, num: int) -> None:
+    truth = 6 / math.pi * math.asin(rho / 2)  # Spearman's rho of a bivariate normal
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(400):
+        x = rng.normal(size=num)
+        y = rho * x + math.sqrt(1 - rho**2) * rng.normal(size=num)
+        found = rank_correlation(x, y)
+        assert found is not None
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= truth <= found.high
+    assert 0.92 <= covered / 400 <= 0.99
+
+
+# Worked by hand: none of n gives [0, z^2 / (n + z^2)]; the interval of a half is symmetric about it.
+@pytest.mark.parametrize(
+    ("successes", "num", "low", "high"),
+    [(0, 10, 0.0, 0.27753), (1, 20, 0.00888, 0.23613), (5, 10, 0.23659, 0.76341), (10, 10, 0.72247, 1.0)],
+)
+def test_an_interval_of_a_share_agrees_with_printed_ones(successes: int, num: int, low: float, high: float) -> None:
+    assert share_interval(successes, num) == pytest.approx((low, high), abs=2e-5)
+
+
+@pytest.mark.parametrize(("successes", "num"), [(0, 0), (3, 2), (-1, 5)])
+def test_an_impossible_share_is_refused(successes: int, num: int) -> None:
+    with pytest.raises(ValueError, match="is no share"):
+        share_interval(successes, num)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -208,12 +207,9 @@ def test_threads_may_append_side_by_side(tmp_path: Path) -> None:
     assert {event.created_at for event in Reader(tmp_path).rows(Event)} == {float(number) for number in range(40)}
 
 
-def test_ten_thousand_records_in_groups_of_a_hundred_are_cheap(tmp_path: Path) -> None:
+def test_ten_thousand_records_in_groups_of_a_hundred_leave_few_fragments(tmp_path: Path) -> None:
     groups = [[make_event(first + offset) for offset in range(100)] for first in range(0, 10_000, 100)]
     with Store.open(tmp_path) as store:
-        started = time.process_time()
         for group in groups:
             store.append(*group)
-        spent = time.process_time() - started
-    assert spent < 5  # 0.4 s of processor time on the machine of benchmarks/results/store.json
     assert len(live(tmp_path)) <= 65

@@ -56,7 +56,7 @@ STAGE = dataclasses.replace(
     probes=(),
     canary=dataclasses.replace(TINY.canary, steps=2, batch_size=2, eval_windows=4),
 )
-GRACE_S = 2.0  # after its deadline a program is gone
+GRACE_S = 30.0  # a guard, no measure: benchmarks/trust_cost.py tells how soon after its deadline a child is gone
 LIMITS = Limits(
     memory_bytes=8 << 30,
     rss_bytes=1 << 30,
@@ -66,7 +66,7 @@ LIMITS = Limits(
     scratch_bytes=256 << 20,
     scratch_entries=4_000,
 )
-CLEARING_S = 20.0  # the server clears a large scratch folder in pieces, so that it can answer in between
+CLEARING_S = 60.0  # the server clears a large scratch folder in pieces, so that it can answer in between
 NOISE_NATS = 0.8  # eight seeds of the honest module differ by 0.54 after three steps; a known token is worth 5
 SAME_FOR_ALL_USERS = {"channel", "patching", "import_time", "loops"}  # for the ordinary user they run nightly
 PRESENT, ORDINARY = "present user", "ordinary user"
@@ -204,7 +204,7 @@ class Sibling:
         told = {**subject, "ffn_width": 160, "seed": 0, "device": "cpu"}
         self._child: Child = server.spawn("hidden_states", told, deadline_s=3_600)
         self.pid = self._child.pid
-        until = time.monotonic() + 10
+        until = time.monotonic() + 30
         while "child-" not in (folder := Path(f"/proc/{self.pid}/cwd").resolve().name) and time.monotonic() < until:
             time.sleep(0.01)
         assert "child-" in folder, "the sibling has no scratch folder"

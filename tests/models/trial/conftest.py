@@ -1,6 +1,7 @@
 """Candidates that say what they do at load and in every forward pass, and the trials that they get."""
 
 import dataclasses
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ class TokenMixer(nn.Module):
         return self.proj(x.cumsum(1) / steps)
 """
 HONEST = MIXER.replace("AT_LOAD", "").replace("FORWARD", "pass")
-STRAY = "stray-mixer"  # the name that hostile processes give themselves, at most 15 characters
+STRAY = f"stray-{os.getpid()}"  # what hostile processes call themselves, at most 15 characters; others run tests too
 
 
 def with_forward(*lines: str) -> str:
@@ -112,7 +113,7 @@ def strays() -> list[str]:
 
 def await_strays(num: int) -> None:
     """Wait until `num` of them stay: those that fork and leave at once do not count."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     seen: set[str] = set()
     while time.monotonic() < until:
         before, seen = seen, set(strays())

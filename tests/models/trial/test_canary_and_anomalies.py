@@ -1,7 +1,6 @@
 """What ends a training before its time."""
 
 import dataclasses
-import time
 
 import pytest
 
@@ -55,11 +54,11 @@ PACE = Pace(step_s=0.001, losses=((4, 5.0), (8, 4.5), (12, 4.2)))
     [
         (["time.sleep(0.05)"], PACE, AnomalyLimits(), FailureKind.slow, "times the reference baseline's"),
         (
-            ["if self.num_calls > 10: time.sleep(60)"],
+            ["if self.num_calls > 10: time.sleep(1_000)"],
             PACE,
-            AnomalyLimits(silent_floor_s=0.5, slow_factor=1e6, too_good_share=None),
+            AnomalyLimits(silent_floor_s=1.0, slow_factor=1e6, too_good_share=None),
             FailureKind.silent,
-            "no word from the training for 0.5 s",
+            "no word from the training for 1.0 s",
         ),
         (
             [],
@@ -81,10 +80,8 @@ def test_an_anomalous_training_is_stopped_when_seen(
     words: str,
 ) -> None:
     wanted = dataclasses.replace(job(data, with_forward(*lines, "pass")), pace=pace, anomalies=limits)
-    begun = time.monotonic()
     metrics, trial = finish(TrialRun(wanted, server))
     assert (trial.status, trial.failure) == (TrialStatus.stopped, failure), trial.detail
     assert words in trial.detail
     assert metrics
     assert trial.loss is None
-    assert time.monotonic() - begun < 20
