@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agents.protocols import Proposer
 from agents.purse import PurseState, unanswered_in
@@ -48,6 +48,7 @@ from orchestrator.values import plain
 
 if TYPE_CHECKING:
     from orchestrator.board import RunningTrial
+    from orchestrator.steps import Steps
 
 _TICK_S = 0.5
 _HEADLESS_S = 5.0
@@ -155,7 +156,6 @@ class Campaign:
             disconnect(self.cluster)
 
     async def _drive(self) -> Result:
-        from orchestrator.loop import research
         from orchestrator.steps import Steps
 
         resumed = bool(self.population.candidates())
@@ -174,7 +174,7 @@ class Campaign:
         )
         await base.start(self._known, searched=any(arm_named(arm).reads for arm in self.settings.arms.drawn))
         steps = Steps(self.settings, self.rows, self.flow, self._crew, self._books, base, self.halt)
-        main = asyncio.ensure_future(self._kept(research(steps)))
+        main = asyncio.ensure_future(self._research(steps))
         watch = asyncio.ensure_future(self._watch(main))
         watch.add_done_callback(lambda _: main.cancel())  # nobody would hear of a stop any more
         head = asyncio.ensure_future(self._watch_head(main))
@@ -208,9 +208,11 @@ class Campaign:
             self.stopped_by = self.stopped_by or str(error)
         return self._result()
 
-    async def _kept(self, research: Coroutine[Any, Any, None]) -> None:
-        """The end of the research is when its rows are on disk."""
-        await research
+    async def _research(self, steps: Steps) -> None:
+        """To the end, which is when the last rows are on disk."""
+        from orchestrator.loop import research
+
+        await research(steps)
         await self.rows.on_disk()
 
     async def _watch(self, main: asyncio.Future[None]) -> None:

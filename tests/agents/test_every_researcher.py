@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -228,6 +230,8 @@ async def test_a_file_of_the_inbox_is_taken_when_it_is_whole_and_complained_abou
         await asyncio.sleep(0.05)
     assert not asking.done()
     (place / "good.py").write_text('"""Reads twice."""\nclass TokenMixer:\n    pass\n')
+    another_clocks = time.time() + 5 * 3600
+    os.utime(place / "good.py", (another_clocks, another_clocks))
     candidate = await asyncio.wait_for(asking, 60)
     assert (candidate.name, candidate.motivation) == ("good", "Reads twice.")
     complaints = (place / "complaints.md").read_text()

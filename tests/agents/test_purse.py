@@ -164,6 +164,32 @@ async def test_a_provider_that_asks_for_patience_gets_it_from_everybody() -> Non
     await asyncio.wait_for(waiting, 60)
 
 
+async def test_a_time_that_is_set_neither_expires_calls_nor_frees_rates() -> None:
+    settings = LlmSettings(
+        name="test",
+        models={"a": ModelSettings(model=MODEL, requests_per_minute=1)},
+        roles={"researcher": RoleSettings(models={"a": 1.0})},
+    )
+    stamps = iter((1000.0, 1000.0, 1000.0 + 9 * 3600, 1000.0 - 5 * 3600))
+    made = Purse(
+        Limits(),
+        settings,
+        {MODEL: Price(input=1, output=1)},
+        write_ahead=False,
+        clock=Clock(),
+        now=lambda: next(stamps, 50_000.0),
+    )
+    ticket = await opened(made)
+    assert ticket.call.created_at == 1000.0
+    waiting = asyncio.create_task(opened(made, replace(CALL, number=4)))
+    await asyncio.sleep(0.05)
+    assert not waiting.done(), "a minute has not passed"
+    await made.close(ticket, answered(ticket))
+    assert [row.outcome for row in await made.rows(wait=False) if isinstance(row, LlmCall)] == [CallOutcome.answered]
+    clock_of(made).now += 61
+    await asyncio.wait_for(waiting, 2)
+
+
 async def test_tokens_a_minute_are_limited() -> None:
     made = purse(tokens_per_minute=1500)
     await opened(made)
