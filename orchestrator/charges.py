@@ -118,7 +118,7 @@ class Starts:
     def _started(self, trial: RunningTrial, now: float) -> Event | None:
         candidate_id, seed = trial.trial_id.split("-")[0], trial.trial_id.rpartition("-s")[2]
         candidate = self._population.candidate(candidate_id)
-        if candidate is None or self._population.trained(trial.trial_id):
+        if candidate is None or self._population.has_trial(trial.trial_id):
             return None
         share = share_of(self._settings, trial.stage)
         start = Charge(
