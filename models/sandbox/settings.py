@@ -17,7 +17,7 @@ class SandboxSettings:
 
     require: str = "available"  # "full" refuses to run where a layer of this platform is missing
     policy: bool = True  # read the source before it runs: quick feedback, and one more wall
-    memory_gb: float = 6.0  # what a candidate's processes may hold together
+    memory_gb: float = 6.0  # what a candidate's processes may hold together; of ranks, as many times as there are
 
     def __post_init__(self) -> None:
         if self.require not in REQUIREMENTS:
