@@ -74,11 +74,17 @@ class CheckpointSettings:
         if self.every_s is not None:
             CheckpointSpec(uri=self._resolved(Path("runs")), every_s=self.every_s)
 
-    def spec(self, run_folder: Path, stage: Stage) -> CheckpointSpec | None:
-        """For trials of this stage; None where they end before the first checkpoint would be due, and restart."""
+    def within(self, run_folder: Path) -> Self:
+        """The same with the place spelled out, to hand to other processes."""
+        return replace(self, uri=self._resolved(run_folder))
+
+    def spec(self, stage: Stage) -> CheckpointSpec | None:
+        """For trials of this stage; None where they end before the first checkpoint would be due, and begin anew."""
         if self.every_s is None or stage.expected_s < self.every_s:
             return None
-        return CheckpointSpec(uri=self._resolved(run_folder), every_s=self.every_s)
+        if self.uri is None:
+            raise ValueError("checkpoints.uri is null: spell it out with within(FOLDER)")
+        return CheckpointSpec(uri=self.uri, every_s=self.every_s)
 
     def _resolved(self, run_folder: Path) -> str:
         if self.uri is None:

@@ -48,6 +48,7 @@ from cognition.records import (
     trial_id_of,
 )
 from models.anomalies import AnomalyLimits
+from models.checkpoints import CheckpointSettings
 from models.data import DataSpec
 from models.sandbox.layer import Layer
 from models.sandbox.settings import SandboxSettings
@@ -155,6 +156,7 @@ class EngineerActor:
             scale=settings.scale,
             data=settings.data,
             anomalies=settings.anomalies,
+            checkpoints=settings.checkpoints,
         )
         self._engineer = Engineer(runner, _proposers("engineer", ledger, settings, recording, inbox, more))
 
@@ -346,6 +348,7 @@ class EngineRunner:
     scale: Scale
     data: DataSpec
     anomalies: AnomalyLimits
+    checkpoints: CheckpointSettings
 
     async def run(self, candidate: Candidate, stage: str, seed: int, pace: Pace | None = None) -> Trial:
         job = TrialJob(
@@ -358,6 +361,7 @@ class EngineRunner:
             data=self.data,
             pace=pace,
             anomalies=self.anomalies,
+            checkpoints=self.checkpoints.spec(self.scale.stage(stage)),
         )
         worst = Cost(slot_hours=job.stage.deadline_s / 3600)
         reservation = await self._reserve(f"{stage}/{candidate.arm}", worst)

@@ -26,6 +26,7 @@ from agents.llm.settings import LlmSettings
 from cognition.novelty import NoveltySettings
 from cognition.records import ReportKind
 from models.anomalies import AnomalyLimits
+from models.checkpoints import CheckpointSettings
 from models.data import DataSpec
 from models.sandbox.settings import SandboxSettings
 from models.scale import Scale, load_scale, scale_from_mapping
@@ -191,6 +192,7 @@ class Settings:
     tracking: TrackingSettings
     sandbox: SandboxSettings
     anomalies: AnomalyLimits
+    checkpoints: CheckpointSettings
     seed: int = 0
     deterministic: bool = False
 

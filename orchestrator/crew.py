@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,7 @@ class Crew:
         proposers: Mapping[str, Proposer],
     ) -> None:
         """`state`: what the purse has to remember; `recording`: the replies of a transcript."""
+        settings = replace(settings, checkpoints=settings.checkpoints.within(folder))
         self._settings, self._folder, self._proposers = settings, folder, dict(proposers)
         self._started: list[Any] = []
         self._prefix = f"{settings.campaign.name}-{uuid.uuid4().hex[:8]}"

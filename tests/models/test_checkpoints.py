@@ -190,15 +190,16 @@ def test_a_spec_checks_itself(values: dict[str, object], words: str) -> None:
 
 def test_settings_save_long_trials_alone(tmp_path: Path) -> None:
     stage = replace(load_scale("tiny").stages[0], expected_s=100.0)
-    settings = CheckpointSettings(every_s=100.0)
-    assert settings.spec(tmp_path, stage) == CheckpointSpec(uri=str(tmp_path / "checkpoints"), every_s=100.0)
-    assert settings.spec(tmp_path, replace(stage, expected_s=99.0)) is None
-    assert CheckpointSettings(every_s=None).spec(tmp_path, stage) is None
-    elsewhere = replace(settings, uri="s3://bucket/path").spec(tmp_path, stage)
-    assert elsewhere is not None
-    assert elsewhere.uri == "s3://bucket/path"
-    relative = replace(settings, uri="kept").spec(tmp_path, stage)
-    assert relative is not None
-    assert relative.uri == str(Path.cwd() / "kept")
+    settings = CheckpointSettings(every_s=100.0).within(tmp_path)
+    assert settings.spec(stage) == CheckpointSpec(uri=str(tmp_path / "checkpoints"), every_s=100.0)
+    assert settings.spec(replace(stage, expected_s=99.0)) is None
+    assert replace(settings, every_s=None).spec(stage) is None
     with pytest.raises(ValueError, match="known schemes"):
         CheckpointSettings(uri="http://x")
+
+
+@pytest.mark.parametrize(
+    ("uri", "place"), [("s3://bucket/path", "s3://bucket/path"), ("kept", str(Path.cwd() / "kept"))]
+)
+def test_a_place_of_ones_own_is_not_in_the_run_folder(uri: str, place: str, tmp_path: Path) -> None:
+    assert CheckpointSettings(uri=uri).within(tmp_path).uri == place

@@ -319,7 +319,7 @@ def described(process: psutil.Process) -> str:
 def test_sigkills_lose_nothing_and_repeat_nothing(finished: Result, tmp_path: Path, kills: tuple[int, ...]) -> None:
     folder = tmp_path / "killed"
     for moment, reached in [list(moments(folder))[kill] for kill in kills]:
-        process = start(folder)
+        process = start(folder, "checkpoints.every_s=0.001")  # which changes no figure
         wait_for(process, reached)
         left = descendants(process)
         process.send_signal(signal.SIGKILL)
@@ -328,11 +328,12 @@ def test_sigkills_lose_nothing_and_repeat_nothing(finished: Result, tmp_path: Pa
         process.stderr.close()
         _, alive = psutil.wait_procs(left, timeout=30)
         assert not alive, f"left behind when killed {moment}: {[described(p) for p in alive]}"
-    process = start(folder)
+    process = start(folder, "checkpoints.every_s=0.002")  # a number that may change
     assert process.wait(timeout=120) == 0, process.communicate()[1]
     assert process.stderr is not None
     process.stderr.close()
     assert essence(folder) == essence(finished.folder)
+    assert [*(folder / "checkpoints").iterdir()] == []
     trials = [trial for trial in rows(folder, Trial) if isinstance(trial, Trial)]
     assert len({trial.trial_id for trial in trials}) == len(trials)
     ended = {f"train/{trial.trial_id}": trial.finished_at for trial in trials}
