@@ -52,6 +52,8 @@ def _ahead(batches: Iterator[Batch], num: int, device: torch.device, ranks: Rank
 
     def run() -> None:
         try:
+            if device.index is not None:  # a thread begins on the first device, where a rank has nothing to pin for
+                torch.cuda.set_device(device)
             for _ in range(num):
                 if given_up.is_set():
                     return

@@ -22,7 +22,7 @@ class SandboxSettings:
 
     require: str = "available"  # "full" refuses to run where a layer of this platform is missing
     policy: bool = True  # read the source before it runs: quick feedback, and one more wall
-    memory_gb: float = 6.0  # what a candidate's processes may hold together; less where the machine has little
+    memory_gb: float = 6.0  # what a candidate's processes may hold together, for each rank; less on a small machine
 
     def __post_init__(self) -> None:
         if self.require not in REQUIREMENTS:

@@ -100,7 +100,7 @@ def ending(server: ForkServer, how: str, rank: int, hang: bool = False, deadline
     return server.spawn("end", told, deadline_s=deadline_s, num_processes=2)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "cpu one without namespaces"])
 def test_no_rank_gets_out_nor_do_threads_that_are_older_than_the_filter(
     kind: str, served: Callable[[str], ForkServer], surroundings: Surroundings
 ) -> None:
