@@ -92,7 +92,7 @@ class Campaign:
         self._recording = recording_of(self.settings.llm)
         self.folder.claim(plain(self.settings), facts_of(self.settings, corpus.digest), self.started_at)
         try:
-            self._rows = Rows(self.folder.path, self._tell)
+            self._rows = Rows(self.folder.path, self._tell, self.settings.ladder.first.name)
             result = self._result(resumed_finished=True) if self.finished else await self._on_cluster()
             for view in self.views:
                 view.ended(self, result)

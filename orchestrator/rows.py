@@ -26,7 +26,7 @@ class Rows:
         UsageError: the store cannot be opened.
     """
 
-    def __init__(self, folder: Path, told: Callable[[Record], None]) -> None:
+    def __init__(self, folder: Path, told: Callable[[Record], None], first_stage: str | None = None) -> None:
         self.folder = folder
         try:
             self._store = Store.open(folder)
@@ -35,7 +35,8 @@ class Rows:
         self.set_aside = self._store.set_aside
         self._reader = reader = Reader(folder)
         large = (Metric, LlmCall, Vector)  # curves, texts and vectors stay in the store
-        self.population = Population(record for kind in RECORDS if kind not in large for record in reader.rows(kind))
+        known = (record for kind in RECORDS if kind not in large for record in reader.rows(kind))
+        self.population = Population(known, first_stage)
         for call in self._calls(without=("messages", "reply")):
             self.population.add(call)
         self.paces = paces_in(reader)
