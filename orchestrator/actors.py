@@ -365,6 +365,7 @@ class EngineRunner:
             seed=seed,
             data=settings.data,
             device=pool.device,
+            num_processes=pool.num_processes,
             pace=pace,
             anomalies=settings.anomalies,
             checkpoints=settings.checkpoints.spec(settings.scale.stage(stage)),

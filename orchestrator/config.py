@@ -36,7 +36,7 @@ from orchestrator.cognition_settings import CognitionSettings
 from orchestrator.errors import UsageError
 from orchestrator.founders import founder_names
 from orchestrator.language import recorded, require_keys
-from orchestrator.pools import Pool, check_pools
+from orchestrator.pools import GATE, Pool, check_pools
 from orchestrator.selection import SelectionSettings
 from orchestrator.stages import Ladder, StageSettings, stages_of
 from orchestrator.values import convert, suggest
@@ -207,6 +207,14 @@ class Settings:
                 "false"
             )
         check_pools(self.pools)
+        for name, stage in self.stages.items():
+            if stage.pool not in self.pools or stage.pool == GATE:
+                trials = ", ".join(pool for pool in self.pools if pool != GATE)
+                raise ValueError(f"stages.{name}.pool is {stage.pool!r}: pools of trials are {trials}")
+            try:
+                self.scale.stage(name).require_split(self.pools[stage.pool].num_processes)
+            except ValueError as error:
+                raise ValueError(f"pools.{stage.pool} trains stage {name}: {error}") from error
 
     def may_repair(self, evidence: Evidence) -> bool:
         """Founders are whatever their files say; everything else may be mended, so often."""

@@ -47,9 +47,15 @@ STARTED = "started"  # a trial is first seen to hold a slot
 
 
 class Population:
-    """Candidates by number with all that happened to them."""
+    """Candidates by number with all that happened to them.
 
-    def __init__(self, records: Iterable[Record] = ()) -> None:
+    Members and evidence, which is what agents are told, hold trials of the `first_stage` alone: what comes of those
+    that climb is measured while others are explored, partly on held-out data, and no proposal may depend on either.
+    """
+
+    def __init__(self, records: Iterable[Record] = (), first_stage: str | None = None) -> None:
+        """`first_stage`: where candidates are explored; None: trials of every stage are told."""
+        self._first_stage = first_stage
         self._candidates: dict[str, Candidate] = {}
         self._reports: dict[int, dict[int, Report]] = defaultdict(dict)
         self._attempts: dict[int, dict[int, Candidate]] = defaultdict(dict)
@@ -204,7 +210,7 @@ class Population:
         report = self._reports.get(candidate.number, {}).get(candidate.attempt) if candidate else None
         if report is None:
             return None
-        trials = () if report.refused else tuple(self._trials_of.get(candidate_id, ()))
+        trials = () if report.refused else self._explorations(candidate_id)
         return Evidence(report=report, trials=trials)
 
     def refusals(self, below: int | None = None) -> Sequence[Report]:
@@ -227,7 +233,7 @@ class Population:
                 report = self._reports.get(number, {}).get(attempt)
                 if report is None:
                     continue
-                trials = () if report.refused else tuple(self._trials_of.get(candidate.candidate_id, ()))
+                trials = () if report.refused else self._explorations(candidate.candidate_id)
                 evidence = Evidence(report=report, trials=trials)
                 if evidence.failed:
                     found.append(Failed(candidate=candidate, evidence=evidence))
@@ -298,6 +304,7 @@ class Population:
         found = (self.trial(candidate_id, stage.name, seed) for seed in stage.seeds)
         return [trial for trial in found if trial is not None]
 
+<<<<<<< HEAD
     def has_trial(self, trial_id: str) -> bool:
         """A trial has its row."""
         return trial_id in self._trials
@@ -309,6 +316,11 @@ class Population:
     def unanswered(self) -> Sequence[Charge]:
         """Attempts that were seen to start and that no charge answers for, as if each had ended at once."""
         return tuple(start for starts in self._starts.values() for start in starts)
+=======
+    def _explorations(self, candidate_id: str) -> tuple[Trial, ...]:
+        known = self._trials_of.get(candidate_id, ())
+        return tuple(trial for trial in known if self._first_stage in (None, trial.stage))
+>>>>>>> 871025574e5df9b9a1b3905da175593e1ddc3d71
 
     def verdict(self, candidate_id: str) -> Verdict | None:
         return self._verdicts.get(candidate_id)
@@ -325,7 +337,7 @@ class Population:
         return Member(
             candidate=candidate,
             report=report,
-            trials=tuple(self._trials_of.get(candidate_id, ())),
+            trials=self._explorations(candidate_id),
             verdict=self._verdicts.get(candidate_id),
             num_children=self._num_children.get(candidate_id, 0),
         )

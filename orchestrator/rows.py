@@ -44,8 +44,12 @@ class Rows:
         UsageError: the store cannot be opened.
     """
 
+<<<<<<< HEAD
     def __init__(self, folder: Path, told: Callable[[Record], None], patience_s: float = 600.0) -> None:
         """`patience_s`: how long the file system may refuse before the campaign has to end."""
+=======
+    def __init__(self, folder: Path, told: Callable[[Record], None], first_stage: str | None = None) -> None:
+>>>>>>> 871025574e5df9b9a1b3905da175593e1ddc3d71
         self.folder = folder
         try:
             store = Store.open(folder)
@@ -60,7 +64,8 @@ class Rows:
         self.set_aside = store.set_aside
         self._reader = reader = Reader(folder)
         large = (Metric, LlmCall, Vector)  # curves, texts and vectors stay in the store
-        self.population = Population(record for kind in RECORDS if kind not in large for record in reader.rows(kind))
+        known = (record for kind in RECORDS if kind not in large for record in reader.rows(kind))
+        self.population = Population(known, first_stage)
         for call in self._calls(without=("messages", "reply")):
             self.population.add(call)
         self.paces = paces_in(reader)

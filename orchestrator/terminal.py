@@ -27,6 +27,8 @@ from cognition.records import (
 from orchestrator.burn import Plan, burn_of, figure
 from orchestrator.campaign import Campaign
 from orchestrator.config import Settings
+from orchestrator.early_stopping.calibration import expected_rate
+from orchestrator.early_stopping.settings import NONE
 from orchestrator.estimate import Estimate, estimate
 from orchestrator.facts import in_words
 from orchestrator.founders import BASELINE_ARM
@@ -158,8 +160,19 @@ def _choices(campaign: Campaign) -> Sequence[tuple[str, str]]:
             f"trials: {', '.join(f'{num} {stage}' for stage, num in expected.trials.items())}; "
             f"about {_clock(expected.seconds)}, {_hours(expected)} and {expected.usd:.2f} USD {rest}",
         ),
+        ("stopping", _stopping(settings)),
         ("budget", f"{settings.budget.in_words} at most (budget.candidates, budget.wall, ... to change)"),
     )
+
+
+def _stopping(settings: Settings) -> str:
+    """Which policy ends hopeless trials at each stage, and what is to be expected of it."""
+    told = [
+        f"{name}: {stage.stopping.policy}, {expected_rate(stage.stopping).in_words}"
+        for name, stage in settings.stages.items()
+        if stage.stopping.policy != NONE
+    ]
+    return "; ".join(told or ["none"]) + " (stages.NAME.stopping.policy, docs/early_stopping.md)"
 
 
 def models_line(settings: Settings) -> str:

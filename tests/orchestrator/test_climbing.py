@@ -109,6 +109,12 @@ def test_from_a_higher_stage_the_lowest_mean_loss_climbs() -> None:
     assert numbers(waiting.climbs(unclosed=()))[3:] == [("verify", 1)], "two are expected, one of them is in"
 
 
+def test_a_higher_stage_is_not_over_while_somebody_may_still_come_to_it() -> None:
+    rows = (FOUNDERS, scored(c2=None, c3=0.9, c4=None), trained(3, "sift", 2.0, 2.0))
+    assert ("verify", 3) not in numbers(climbing(*rows).climbs(unclosed=(5, 6, 7))), "two are expected at sift"
+    assert ("verify", 3) in numbers(climbing(*rows).climbs(unclosed=())), "nobody else comes"
+
+
 def test_who_climbed_under_another_decision_stays_there_and_may_go_on() -> None:
     early = Event(event_id="x", kind=CLIMBED, subject=make_candidate(2).candidate_id, detail="sift")
     rows = (FOUNDERS, ALL, early, trained(2, "sift", 1.0, 1.0), trained(3, "sift", 2.0, 2.4))
@@ -137,6 +143,14 @@ def test_claims_are_due_at_every_stage_once_both_sides_have_their_trials() -> No
     done = climbing(finished_rows(), sift, verify)
     assert done.claims(settings().scale.stage("sift")) == []
     assert done.concluded()
+
+
+@pytest.mark.parametrize(("number", "claimed"), [(1, []), (4, [3])])
+def test_who_lacks_a_trial_is_not_compared_yet(number: int, claimed: list[int]) -> None:
+    lacking = trained(number, "sift", 2.0, 2.0)[0].trial_id
+    rows = [row for row in finished_rows() if not (isinstance(row, Trial) and row.trial_id == lacking)]
+    claims = climbing(rows).claims(settings().scale.stage("sift"))
+    assert [claim.candidate_id for claim in claims] == [make_candidate(one).candidate_id for one in claimed]
 
 
 @pytest.mark.parametrize("lost", ["sift", "verify"])

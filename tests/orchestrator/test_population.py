@@ -289,3 +289,14 @@ def test_calls_are_kept_without_their_texts_and_charged_by_model() -> None:
     spent = population.spent()
     assert sum(spend.settled.usd for spend in spent) == 0.25
     assert sum(spend.held.usd for spend in spent) == 0.5
+
+
+def test_what_is_measured_of_those_who_climbed_is_no_part_of_what_agents_are_told() -> None:
+    higher = make_trial(CHILD, stage="verify", seed=101, loss=None)
+    told, all_told = Population([*ROWS, higher], "explore"), Population([*ROWS, higher])
+    before = Population(ROWS, "explore")
+    assert told.member(CHILD.candidate_id) == before.member(CHILD.candidate_id)
+    assert told.evidence_on(CHILD.candidate_id) == before.evidence_on(CHILD.candidate_id)
+    assert told.failures() == before.failures()
+    assert told.trial(CHILD.candidate_id, "verify", 101) == higher
+    assert len(all_told.failures()) == len(before.failures()) + 1

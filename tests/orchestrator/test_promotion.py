@@ -105,6 +105,15 @@ def test_more_may_be_expected_than_have_come() -> None:
     assert climbing([0.3, 0.2], best=1, after=1.0, planned=4, complete=True) == ("c0",), "nobody else comes"
 
 
+@pytest.mark.parametrize("in_order", [False, True])
+def test_a_climb_is_not_taken_back_when_fewer_came_than_were_expected(in_order: bool) -> None:
+    rule = StageSettings(pool="verify", share=0.34, after=0.5)
+    three = [entrant(number, number / 10) for number in range(3)]
+    for complete in (False, True):
+        assert earned(three, rule, num_planned=6, complete=complete, in_order=in_order) == ("c2", "c1")
+    assert earned(three, rule, num_planned=3, complete=True, in_order=False) == ("c2",)
+
+
 def test_in_order_a_gap_hides_who_comes_after_it() -> None:
     scores = [0.1, 0.2, "open", 0.9]
     assert climbing(scores, best=1, in_order=False) == ("c3",)
