@@ -107,11 +107,8 @@ class Campaign:
         self._recording = recording_of(self.settings.llm)
         self.folder.claim(plain(self.settings), facts_of(self.settings, corpus.digest), self.started_at)
         try:
-<<<<<<< HEAD
-            self._rows = Rows(self.folder.path, self._tell, self.settings.flow.store_patience_s)
-=======
-            self._rows = Rows(self.folder.path, self._tell, self.settings.ladder.first.name)
->>>>>>> 871025574e5df9b9a1b3905da175593e1ddc3d71
+            first, patience_s = self.settings.ladder.first.name, self.settings.flow.store_patience_s
+            self._rows = Rows(self.folder.path, self._tell, first, patience_s)
             result = self._result(resumed_finished=True) if self.finished else await self._on_cluster()
             for view in self.views:
                 view.ended(self, result)

@@ -304,7 +304,6 @@ class Population:
         found = (self.trial(candidate_id, stage.name, seed) for seed in stage.seeds)
         return [trial for trial in found if trial is not None]
 
-<<<<<<< HEAD
     def has_trial(self, trial_id: str) -> bool:
         """A trial has its row."""
         return trial_id in self._trials
@@ -316,11 +315,10 @@ class Population:
     def unanswered(self) -> Sequence[Charge]:
         """Attempts that were seen to start and that no charge answers for, as if each had ended at once."""
         return tuple(start for starts in self._starts.values() for start in starts)
-=======
+
     def _explorations(self, candidate_id: str) -> tuple[Trial, ...]:
         known = self._trials_of.get(candidate_id, ())
         return tuple(trial for trial in known if self._first_stage in (None, trial.stage))
->>>>>>> 871025574e5df9b9a1b3905da175593e1ddc3d71
 
     def verdict(self, candidate_id: str) -> Verdict | None:
         return self._verdicts.get(candidate_id)

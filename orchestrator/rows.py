@@ -44,12 +44,14 @@ class Rows:
         UsageError: the store cannot be opened.
     """
 
-<<<<<<< HEAD
-    def __init__(self, folder: Path, told: Callable[[Record], None], patience_s: float = 600.0) -> None:
-        """`patience_s`: how long the file system may refuse before the campaign has to end."""
-=======
-    def __init__(self, folder: Path, told: Callable[[Record], None], first_stage: str | None = None) -> None:
->>>>>>> 871025574e5df9b9a1b3905da175593e1ddc3d71
+    def __init__(
+        self,
+        folder: Path,
+        told: Callable[[Record], None],
+        first_stage: str | None = None,
+        patience_s: float = 600.0,
+    ) -> None:
+        """`first_stage`: of the ladder; `patience_s`: how long the file system may refuse before the campaign ends."""
         self.folder = folder
         try:
             store = Store.open(folder)
