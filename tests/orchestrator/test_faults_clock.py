@@ -13,6 +13,8 @@ from orchestrator.run_folder import RunFolder
 from tests.orchestrator.processes import campaign
 from tests.orchestrator.small import SMALL, ledger, trials
 
+_PATIENCE_S = 600  # pytest's own time-out comes first, unless it is told to wait
+
 # Found by every Python that the campaign starts: the driver, Ray's workers, fork servers.
 JUMPING = """
 import mmap, os, struct, time
@@ -31,11 +33,11 @@ def test_a_clock_that_is_set_changes_no_figure_and_stops_nothing(undisturbed: Pa
     folder = tmp_path / "jumping"
     with campaign(folder, *SMALL, "budget.wall_hours=2", environment=environment) as running:
         for num, hours in ((1, 5.0), (3, -9.0), (5, 30.0), (7, -1.0)):
-            running.wait_for(lambda num=num: len(trials(folder)) >= num)
+            running.wait_for(lambda num=num: len(trials(folder)) >= num, _PATIENCE_S)
             with offset.open("r+b") as file:
                 file.write(struct.pack("d", hours * 3600))
             assert RunFolder(folder).holder(time.time() + 3600) is not None
-        code, told = running.end()
+        code, told = running.end(_PATIENCE_S)
     assert (code, "Traceback" in told) == (0, False), told
     assert ledger(folder) == ledger(undisturbed)
 

@@ -60,7 +60,7 @@ def test_a_lost_head_is_a_clean_end_and_another_ray_takes_up(
     folder = tmp_path / "headless"
     joined = (f"cluster.address={cluster.address}", "cluster.head_patience_s=3")
     with campaign(folder, *SMALL, *joined) as running:
-        running.wait_for(lambda: len(trials(folder)) >= 2)
+        running.wait_for(lambda: len(trials(folder)) >= 2, timeout_s=600)
         own = of_the_campaign(cluster, scratch)
         assert len(own) >= 5
         process_of(cluster, "gcs_server").kill()
