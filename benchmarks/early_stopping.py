@@ -20,8 +20,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.machine import write_result
-from cognition.statistics import share_interval, spearman
-from orchestrator.backtest import backtest
+from cognition.statistics import share_interval
+from orchestrator.backtest import backtest, rank_correlations
 from orchestrator.early_stopping.calibration import CURVES
 from orchestrator.early_stopping.curves import Peer
 from orchestrator.early_stopping.extrapolation import predict
@@ -29,6 +29,7 @@ from orchestrator.early_stopping.past import PastRun, PastTrial, read_run, read_
 from orchestrator.early_stopping.settings import POLICIES, StoppingSettings
 
 NUM_ORDERS = 100
+TENTHS = [tenth / 10 for tenth in range(1, 11)]
 WARM_UP = 0.15  # share of the training whose points say nothing of a power law
 
 
@@ -82,19 +83,6 @@ def policy_figures(runs: Sequence[PastRun]) -> dict[str, Any]:
     return found
 
 
-def rank_figures(runs: Sequence[PastRun]) -> dict[str, float]:
-    """Spearman's correlation of the loss at each tenth of the training with the sealed loss, the largest run's."""
-    run = max(runs, key=lambda run: len(run.trials))
-    found: dict[str, float] = {}
-    for tenth in range(1, 11):
-        at = [[point.loss for point in trial.points if point.step <= tenth / 10 * trial.steps] for trial in run.trials]
-        known = [(losses[-1], trial.final) for losses, trial in zip(at, run.trials, strict=True) if losses]
-        rho = spearman([loss for loss, _ in known], [final for _, final in known])
-        if rho is not None:
-            found[f"{tenth / 10:.0%}"] = rho
-    return found
-
-
 def forecast_figures(runs: Sequence[PastRun], share: float) -> dict[str, float]:
     """Root mean square errors, nats per token, of forecasts at a share of the training; each trial's own end unseen."""
     of_peers, of_power_law, in_all = [], [], []
@@ -143,7 +131,7 @@ def main(arguments: list[str]) -> None:
     runs = read_runs(CURVES)
     figures = {
         "curves": {run.name: len(run.trials) for run in runs},
-        "ranks": rank_figures(runs),
+        "ranks": {f"{share:.0%}": rho for share, rho in rank_correlations(runs, TENTHS).items()},
         "forecast_rmse": {f"{share:.0%}": forecast_figures(runs, share) for share in (0.5, 0.7)},
     }
     print("\n".join(f"{name}: {value}" for name, value in figures.items()))

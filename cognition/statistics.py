@@ -120,7 +120,9 @@ def share_interval(successes: int, num: int, confidence: float = 0.95) -> tuple[
     z = _two_sided(confidence, math.inf)
     centre = (successes + z * z / 2) / (num + z * z)
     margin = z / (num + z * z) * math.sqrt(successes * (num - successes) / num + z * z / 4)
-    return max(0.0, centre - margin), min(1.0, centre + margin)
+    low = 0.0 if successes == 0 else max(0.0, centre - margin)  # exact where rounding would leave a little
+    high = 1.0 if successes == num else min(1.0, centre + margin)
+    return low, high
 
 
 def spearman(a: Numbers, b: Numbers) -> float | None:

@@ -49,13 +49,13 @@ def backtest(settings: StoppingSettings, runs: Sequence[PastRun], num_orders: in
 def recommended(backtests: Sequence[Backtest]) -> Backtest | None:
     """The one that saves most while it loses at most 5% of the winners; None where none saves anything."""
     useful = [test for test in backtests if test.may_be_recommended and test.in_time.steps_saved]
-    return max(useful, key=lambda test: test.in_time.saved + test.elsewise.saved, default=None)
+    return max(useful, key=lambda test: test.in_time.saved, default=None)
 
 
-def rank_correlations(runs: Sequence[PastRun]) -> Mapping[float, float | None]:
+def rank_correlations(runs: Sequence[PastRun], shares: Sequence[float] = _SHARES) -> Mapping[float, float | None]:
     """Spearman's correlation of training losses at shares of the training with sealed losses, mean over runs."""
     found: dict[float, float | None] = {}
-    for share in _SHARES:
+    for share in shares:
         each = []
         for run in runs:
             at = [[point.loss for point in trial.points if point.step <= share * trial.steps] for trial in run.trials]

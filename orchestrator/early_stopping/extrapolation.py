@@ -1,8 +1,8 @@
 """Where a training will end, from how its peers ended: a regression over finished peers, with its own errors.
 
 All trials of a stage share schedule and data order, so their curves rise and fall together; a curve by itself says less
-about its end than its distance to others at the same step. On the project's own curves this predicts the sealed loss
-two to four times better at half of the training than power laws fitted to each curve alone (docs/benchmarks.md).
+about its end than its distance to others at the same step. On the project's own curves the errors at half of the
+training are a third of those of power laws fitted to each curve alone (docs/benchmarks.md).
 
 Not guaranteed: that the errors are Student's; a design unlike all peers may break any forecast.
 """

@@ -243,6 +243,13 @@ def test_an_interval_of_a_share_agrees_with_printed_ones(successes: int, num: in
     assert share_interval(successes, num) == pytest.approx((low, high), abs=2e-5)
 
 
+def test_the_interval_of_a_share_holds_the_share() -> None:
+    for num in range(1, 60):
+        for successes in range(num + 1):
+            low, high = share_interval(successes, num)
+            assert 0 <= low <= successes / num <= high <= 1
+
+
 @pytest.mark.parametrize(("successes", "num"), [(0, 0), (3, 2), (-1, 5)])
 def test_an_impossible_share_is_refused(successes: int, num: int) -> None:
     with pytest.raises(ValueError, match="is no share"):
