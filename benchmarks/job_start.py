@@ -50,10 +50,12 @@ def engine_waits() -> list[float]:
     """Seconds from queueing to the first training step, the slot being warm and free."""
     import ray
 
+    from orchestrator.board import Order
+    from orchestrator.pools import Pool
     from orchestrator.trial_engine import TrialEngine
 
     ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    engine = TrialEngine(lambda job: {"CPU": 1}, max_trials=1)
+    engine = TrialEngine({"explore": Pool(cpus=1)}, most=1)
     waits = []
     for seed in range(1 + NUM_JOBS):
         job = TrialJob(
@@ -65,7 +67,7 @@ def engine_waits() -> list[float]:
             seed=seed,
             data=DATA,
         )
-        trial = engine.submit(job).result()
+        trial = engine.submit(Order(job=job, pool="explore")).result().trial
         assert trial.succeeded, trial.detail
         waits.append(trial.first_step_at - trial.queued_at)
     engine.close()
