@@ -11,6 +11,8 @@ import ray
 from orchestrator.errors import UsageError
 from orchestrator.rows import Rows
 
+_GONE = "the ledger's process ended"
+
 
 class Books:
     """Writes what the ledger's actor books: calls of language models and attempts to train."""
@@ -23,13 +25,15 @@ class Books:
         self._task = asyncio.create_task(self._write())
 
     async def caught_up(self) -> None:
-        """Everything that was booked before this is a row."""
+        """Everything that was booked before this is a row. Raises UsageError where that cannot be."""
         if self._task is not None:
             flushed = asyncio.ensure_future(_awaited(self._ledger.flush.remote()))
             await asyncio.wait({flushed, self._task}, return_when=asyncio.FIRST_COMPLETED)
             if not flushed.done():
                 flushed.cancel()
-                self._task.result()  # raises what ended the writing
+                raise UsageError(self.broken or "the rows of what was spent are not written any more")
+            if flushed.exception() is not None:
+                raise UsageError(_GONE)
 
     @property
     def broken(self) -> str | None:
@@ -38,7 +42,7 @@ class Books:
             return None
         error = self._task.exception()
         if isinstance(error, ray.exceptions.RayError):
-            return "the ledger's process ended"
+            return _GONE
         if isinstance(error, UsageError):
             return str(error)
         return f"the rows of what was spent cannot be written ({error})"

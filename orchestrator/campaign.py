@@ -177,14 +177,14 @@ class Campaign:
         steps = Steps(self.settings, self.rows, self.flow, self._crew, self._books, base, self.halt)
         main = asyncio.ensure_future(self._research(steps))
         watch = asyncio.ensure_future(self._watch(main))
-        watch.add_done_callback(lambda _: main.cancel())  # nobody would hear of a stop any more
+        watch.add_done_callback(lambda _: _broken(watch) and main.cancel())  # nobody would hear of a stop any more
         head = asyncio.ensure_future(self._watch_head(main))
-        on_signals(self.halt.signalled)
+        on_signals(lambda name: self.halt.signalled(name, time.monotonic()))
         try:
             await main
         except asyncio.CancelledError:
-            if watch.done() and not watch.cancelled():
-                watch.result()  # raises what ended it
+            if _broken(watch):
+                watch.result()
             self.stopped_by = self.halt.reason
             if self.stopped_by is None:
                 raise
@@ -228,11 +228,12 @@ class Campaign:
             except UsageError as error:
                 self.halt.ask(str(error), at_once=True)
                 running = ()
-            await self._note(running)
             self.flow.look_again()
             self._heed()
             if self.halt.reason is not None and await self._ended(running):
                 main.cancel()
+                return
+            await self._note(running)
             for view in self.views:
                 view.tick(self, running)
             await asyncio.sleep(_TICK_S)
@@ -337,3 +338,8 @@ class Campaign:
             stopped_by=self.stopped_by,
             resumed_finished=resumed_finished,
         )
+
+
+def _broken(task: asyncio.Future[None]) -> bool:
+    """It has ended with an error."""
+    return task.done() and not task.cancelled() and task.exception() is not None

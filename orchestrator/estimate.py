@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from orchestrator.board import RunningTrial
 
 _ENOUGH = 8  # exploration trials after which what models cost is measured
+_TELLING = 0.1  # share of a trial's tokens after which its own pace says when it will end
 _START_S = 12.0  # Ray, actors and fork servers, measured on two cores
 
 
@@ -107,9 +107,10 @@ def rest_s(trial: RunningTrial, stage: Stage, mean_s: float | None) -> float:
     if trial.task in tasks:
         done += work[trial.task] * trial.step / stage.plan(trial.task).steps
     share = done / sum(work.values())
-    own = trial.elapsed_s * (1 - share) / share if share else math.inf
-    usual = (mean_s or stage.expected_s) - trial.elapsed_s
-    return max(own, usual)
+    usual_s = mean_s or stage.expected_s
+    if share < _TELLING:  # most of what has passed was spent on getting ready
+        return (1 - share) * max(usual_s, trial.elapsed_s)
+    return max(trial.elapsed_s * (1 - share) / share, usual_s - trial.elapsed_s)
 
 
 def _tokens(stage: Stage, task: str) -> int:

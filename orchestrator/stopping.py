@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Outcome = TypeVar("Outcome")
 
+_ONE_SIGNAL_S = 1.0
 PATIENCE = 2.0  # what is nearly done may take so many times the grace, since rests are estimates
 
 
@@ -27,15 +28,21 @@ class Halt:
     def __init__(self) -> None:
         self.reason: str | None = None
         self.at_once = False
+        self._signalled_at: float | None = None
 
     def ask(self, reason: str, *, at_once: bool = False) -> None:
         """Stop gracefully, or without finishing anything; the first reason stays."""
         self.reason = self.reason or reason
         self.at_once = self.at_once or at_once
 
-    def signalled(self, name: str) -> None:
-        """Ctrl-C or SIGTERM: gracefully the first time, at once the second."""
-        self.ask(name, at_once=self.reason is not None)
+    def signalled(self, name: str, now: float) -> None:
+        """Ctrl-C or SIGTERM: gracefully the first time, at once the second.
+
+        What runs the campaign may send one to it and to its group: two within a second are one.
+        """
+        again = self._signalled_at is not None and now - self._signalled_at > _ONE_SIGNAL_S
+        self.ask(name, at_once=again)
+        self._signalled_at = now if self._signalled_at is None else self._signalled_at
 
     async def gate(self) -> None:
         """Before something new: returns at once, or never once the campaign is to stop."""

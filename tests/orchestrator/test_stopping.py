@@ -35,7 +35,7 @@ EXPLORE = SCALE.stage("explore")
 ROOT = Path(__file__).resolve().parents[2]
 LONG = (  # a trial that lasts long enough to be met under way
     *("+campaign=linear_attn", "campaign.founders=[delta_net,linear_attention]", "campaign.verify_best=0"),
-    *("scale=tiny", "scale.stages.explore.steps=400", "scale.stages.explore.report_every=20"),
+    *("scale=tiny", "scale.stages.explore.steps=250", "scale.stages.explore.report_every=20"),
     *("scale.stages.explore.deadline_s=600", "data.max_bytes=1500000", "tracking=none", "cluster.slots=2"),
 )
 
@@ -72,9 +72,10 @@ async def test_a_limit_is_a_reason_to_stop_and_no_error() -> None:
 
 def test_a_second_signal_is_at_once() -> None:
     halt = Halt()
-    halt.signalled("SIGINT")
-    assert (halt.reason, halt.at_once) == ("SIGINT", False)
-    halt.signalled("SIGTERM")
+    halt.signalled("SIGINT", now=100.0)
+    halt.signalled("SIGINT", now=100.1)
+    assert (halt.reason, halt.at_once) == ("SIGINT", False), "the same one, sent to the process and to its group"
+    halt.signalled("SIGTERM", now=103.0)
     assert (halt.reason, halt.at_once) == ("SIGINT", True)
 
 
@@ -90,7 +91,9 @@ def test_the_rest_of_a_trial_follows_its_own_pace_and_that_of_others() -> None:
     assert rest_s(running(CANARY, 8, 1.0), EXPLORE, 40.0) == 39.0, "its own pace is not slower than others'"
     assert rest_s(running("mqar", 8, 50.0), EXPLORE, 40.0) == 0.0, "trained, and longer under way than others"
     assert rest_s(running(TEXT, 6, 0.1), EXPLORE, None) == pytest.approx(EXPLORE.expected_s - 0.1)
-    assert rest_s(running("", 0, 5.0), EXPLORE, None) == float("inf"), "nothing was heard of it"
+    early = running(CANARY, 1, 9.0)
+    assert rest_s(early, EXPLORE, 20.0) == pytest.approx(20.0 * (1 - 128 / total)), "getting ready says nothing of it"
+    assert rest_s(early, EXPLORE, None) == pytest.approx(9.0 * (1 - 128 / total))
 
 
 def test_only_what_fits_the_grace_is_waited_for() -> None:
