@@ -100,6 +100,7 @@ class Checkpoint:
     task: str  # under way
     step: int  # of it
     elapsed_s: float  # since the trial began, attempts before this one included
+    spent_s: float  # of the stage's deadline, which does not count the start of a fork server
     trained_s: float  # of it, since the first step
     ffn_width: int | None  # known once a task is done
     canary: TokenScores

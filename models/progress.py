@@ -51,7 +51,7 @@ class Progress:
         self.trained_before_s = before.trained_s
         self.continued_from = before.step if before.task == TEXT else text_steps
 
-    def checkpoint(self, job: str, task: str, step: int, message: Message, now: float) -> Checkpoint:
+    def checkpoint(self, job: str, task: str, step: int, message: Message, *, spent_s: float, now: float) -> Checkpoint:
         """This, with what the training child handed over, as its word. Raises MalformedError."""
         assert self.canary is not None
         state = message.text("state", limit=_MAX_STATE_CHARS + 1)
@@ -62,6 +62,7 @@ class Progress:
             task=task,
             step=step,
             elapsed_s=now - self.elapsed_from,
+            spent_s=spent_s,
             trained_s=self.trained_before_s + now - self.first_step_at,
             ffn_width=self.ffn_width,
             canary=self.canary,

@@ -135,15 +135,15 @@ class TrialRun:
         text = self._text_windows()
         self._unseen = hashlib.blake2b(text.inputs.tobytes(), digest_size=16).hexdigest()
         before = self._saved.load()
-        spent_s = before.elapsed_s if before is not None else 0.0
-        self._deadline = time.monotonic() + self._job.stage.deadline_s - spent_s
         try:
             if problem := source_problem(self._job.source):
                 raise TrialError(FailureKind.error, problem)
+            if before is not None:
+                yield from self._take_up(before)
+            spent_s = before.spent_s if before is not None else 0.0
+            self._deadline = time.monotonic() + self._job.stage.deadline_s - spent_s
             if before is None:
                 yield from self._canary()
-            else:
-                yield from self._take_up(before)
             tasks = (TEXT, *(spec.name for spec in self._job.stage.probes))
             yield from self._train(tasks[tasks.index(before.task) :] if before is not None else tasks, before)
             self._progress.sealed_since = self._clock.now()
@@ -248,8 +248,11 @@ class TrialRun:
             if message.kind == "checkpoint":
                 saved = message.integer("step", low=max(last, saved + 1), high=plan.steps - 1)
                 if self._saved.due:
-                    now = self._clock.now()
-                    self._saved.save(self._progress.checkpoint(self._job.digest, task, saved, message, now))
+                    spent_s = self._job.stage.deadline_s - (self._deadline - time.monotonic())
+                    state = self._progress.checkpoint(
+                        self._job.digest, task, saved, message, spent_s=spent_s, now=self._clock.now()
+                    )
+                    self._saved.save(state)
                 continue
             last = message.integer("step", low=last + 1, high=plan.steps)
             self._progress.last_step_at = self._clock.now()

@@ -41,6 +41,7 @@ def checkpoint(step: int = 7, **arrays: np.ndarray) -> Checkpoint:
         task="mqar",
         step=step,
         elapsed_s=12.25,
+        spent_s=11.5,
         trained_s=10.5,
         ffn_width=160,
         canary=TokenScores(loss=2.08, stderr=0.01, accuracy=0.1, accuracy_stderr=None, num_items=512),

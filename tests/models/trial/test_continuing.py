@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -129,7 +130,7 @@ def test_times_go_on_and_the_slot_is_this_attempts(server: ForkServer, data: Dat
     store = Checkpoints.at(str(tmp_path))
     kept = store.load(TRIAL)
     assert kept is not None
-    assert 0 < kept.trained_s < kept.elapsed_s
+    assert 0 < kept.trained_s < kept.spent_s < kept.elapsed_s
     store.save(TRIAL, dataclasses.replace(kept, elapsed_s=10.0, trained_s=9.0))
     points, trial = run_trial(server, wanted(data, tmp_path))
     later = [point for point in points if point not in kept.points]
@@ -145,12 +146,38 @@ def test_the_deadline_counts_what_was_trained_before(server: ForkServer, data: D
     store = Checkpoints.at(str(tmp_path))
     kept = store.load(TRIAL)
     assert kept is not None
-    store.save(TRIAL, dataclasses.replace(kept, elapsed_s=STAGE.deadline_s))
+    store.save(TRIAL, dataclasses.replace(kept, spent_s=STAGE.deadline_s))
     points, trial = run_trial(server, wanted(data, tmp_path))
     assert (trial.status, trial.failure) == (TrialStatus.failed, FailureKind.timeout)
     assert told(points) == told([*kept.points])
     assert (trial.steps, trial.continued_from) == (4, 7)
     assert [*tmp_path.iterdir()] == []
+
+
+def test_the_start_of_a_fork_server_and_the_points_told_again_are_not_of_the_deadline(
+    server: ForkServer, data: DataSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = server.start
+    monkeypatch.setattr(server, "start", lambda: (time.sleep(1.0), start())[1])
+    run = TrialRun(wanted(data, tmp_path), server)
+    advance_to(run, "text", 8)
+    kept = Checkpoints.at(str(tmp_path)).load(TRIAL)
+    assert kept is not None
+    assert kept.spent_s < kept.elapsed_s - 1.0
+    run.cancel()
+    finish(run)
+    monkeypatch.undo()
+    Checkpoints.at(str(tmp_path)).save(TRIAL, dataclasses.replace(kept, spent_s=1.0))
+    run = TrialRun(wanted(data, tmp_path), server)
+    for _ in kept.points:
+        assert isinstance(run.advance(), Metric)
+    began = time.monotonic()
+    time.sleep(1.0)  # a consumer that takes its time
+    advance_to(run, "text", 12)
+    kept = Checkpoints.at(str(tmp_path)).load(TRIAL)
+    assert kept is not None
+    assert kept.spent_s < 1.0 + (time.monotonic() - began) - 1.0
+    run.cancel()
 
 
 def test_a_damaged_checkpoint_is_told_of_and_the_trial_begins_anew(
