@@ -10,6 +10,7 @@ import torch
 
 from models.backbone import LanguageModel, build
 from models.batch import IGNORED, Batch
+from models.data_parallel import Ranks
 from models.feeding import feed
 from models.loading import load_mixer
 from models.micro_batches import MicroBatches, OutOfMemory
@@ -60,6 +61,26 @@ def test_pieces_of_any_size_add_up_to_the_batch(size: ModelSize, micro_batch: in
     assert split_loss == pytest.approx(loss, rel=1e-5)
     for whole, split in zip(gradients, split_gradients, strict=True):
         torch.testing.assert_close(split, whole, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2, 8])
+@pytest.mark.parametrize("micro_batch", [None, 1])
+def test_the_shares_of_all_ranks_add_up_to_the_batch(size: ModelSize, num_ranks: int, micro_batch: int | None) -> None:
+    """Also where nothing counts in one rank's rows."""
+    model = _model(size)
+    loss, gradients = _gradients(model, MicroBatches(model, Recipe()))
+    model.zero_grad()
+    whole = Batch(*(part.numpy() for part in _batch()[:2]))
+    summed = torch.zeros(())
+    for rank in range(num_ranks):
+        (fed,) = feed(iter([whole]), 1, torch.device("cpu"), Ranks(rank=rank, num=num_ranks))
+        assert len(fed.inputs_BT) == len(fed.targets_BT) == NUM // num_ranks
+        pieces = MicroBatches(model, Recipe(micro_batch=micro_batch))
+        summed += pieces.backward(fed.inputs_BT, fed.targets_BT, fed.num_counted, fed.num_here)
+    assert float(summed) == pytest.approx(loss, rel=1e-5)
+    found = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    for one, other in zip(gradients, found, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", SLOTS["token_mixer"].published)
