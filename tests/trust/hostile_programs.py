@@ -5,7 +5,7 @@ Each file is the part of a candidate that misbehaves. It starts with a docstring
     step: gate | trial | gate, trial     where it acts: examined, trained and evaluated, or both
     expect: WORD, ...                    which ends are contained; see the test for the words
     policy: refuses | cannot see, REASON
-    deadline_s: SECONDS                  for those that hang
+    deadline_s: SECONDS                  for those that may hang; the others end long before
     stage: with a probe                  where a trial needs a second task
 
 HEAD and TAIL make a candidate of it. In between a program may call `escaped` when it got what it must not get, and
@@ -119,7 +119,7 @@ def _read(path: Path) -> Program:
         steps=tuple(fields.pop("step").split(", ")),
         expected=frozenset(fields.pop("expect").split(", ")),
         policy=fields.pop("policy"),
-        deadline_s=float(fields.pop("deadline_s", 20)),
+        deadline_s=float(fields.pop("deadline_s", 60)),
         with_probe=fields.pop("stage", "") == "with a probe",
         text=text,
     )

@@ -39,7 +39,7 @@ from tests.trust.ordinary_user_tasks import USER
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the jail's layers are Linux's"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(900),
 ]
 
 PROGRAMS = programs()

@@ -3,7 +3,6 @@
 step: trial
 expect: disk, memory, error
 policy: refuses
-deadline_s: 5.0
 """
 
 import os, time

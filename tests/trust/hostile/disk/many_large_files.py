@@ -3,7 +3,6 @@
 step: trial
 expect: disk
 policy: refuses
-deadline_s: 5.0
 """
 
 import time

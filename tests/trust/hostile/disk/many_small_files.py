@@ -3,7 +3,6 @@
 step: trial
 expect: disk
 policy: refuses
-deadline_s: 8.0
 """
 
 import time

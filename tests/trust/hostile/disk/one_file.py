@@ -3,7 +3,6 @@
 step: trial
 expect: error, disk, child_died
 policy: refuses
-deadline_s: 5.0
 """
 
 block = b"x" * (1 << 20)

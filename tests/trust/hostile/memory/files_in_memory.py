@@ -3,7 +3,6 @@
 step: trial
 expect: honest, memory, child_died
 policy: refuses
-deadline_s: 6.0
 """
 
 import os

@@ -3,7 +3,6 @@
 step: gate
 expect: crashed, refused
 policy: cannot see, it counts no bytes
-deadline_s: 5.0
 """
 
 kept = []

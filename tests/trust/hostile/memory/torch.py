@@ -3,7 +3,6 @@
 step: trial
 expect: memory, error
 policy: cannot see, it counts no bytes
-deadline_s: 5.0
 """
 
 import torch

@@ -3,7 +3,6 @@
 step: trial
 expect: child_died, error
 policy: refuses
-deadline_s: 4.0
 """
 
 import ctypes
