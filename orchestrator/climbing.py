@@ -87,7 +87,9 @@ class Climbing:
         for candidate_id in self._population.at(stage.name):
             member = self._population.member(candidate_id)
             trials = self._population.trained(candidate_id, stage)
-            if member is None or member.candidate.arm == BASELINE_ARM or len(trials) < len(stage.seeds):
+            if member is None or member.verdict is None or member.candidate.arm == BASELINE_ARM:
+                continue
+            if len(trials) < len(stage.seeds):
                 continue
             claims = claims_of(member, trials, rival, rivals, time.time())
             found += [claim for claim in claims if (claim.candidate_id, claim.baseline_id, stage.name) not in known]
@@ -155,8 +157,12 @@ class Climbing:
         )
 
     def _with_earlier(self, earned_now: Sequence[str], stage: Stage) -> dict[str, None]:
-        known = [one for one in self._population.at(stage.name) if self._population.candidate(one) is not None]
-        return dict.fromkeys(chain(earned_now, known))
+        return dict.fromkeys(chain(earned_now, filter(self._is_judged, self._population.at(stage.name))))
+
+    def _is_judged(self, candidate_id: str) -> bool:
+        """Not so where rows were lost: then it is examined and judged again, and climbs after that."""
+        member = self._population.member(candidate_id)
+        return member is not None and member.verdict is not None
 
     def _is_baseline(self, candidate_id: str) -> bool:
         candidate = self._population.candidate(candidate_id)

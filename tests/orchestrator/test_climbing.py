@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from cognition.records import Candidate, Event, Record, Trial
+from cognition.records import Candidate, Event, Record, Report, Trial, Verdict
 from orchestrator.climbing import Climb, Climbing
 from orchestrator.config import Settings, compose, settings_from
 from orchestrator.population import CLIMBED, EXPLAINED, Population
@@ -126,6 +126,18 @@ def test_who_climbed_under_another_decision_stays_there_and_may_go_on() -> None:
     in_order = climbing(*rows, config=settings(*TWO_THEN_ONE, "deterministic=true"))
     assert ("sift", 2) in numbers(in_order.climbs(unclosed=()))
     assert ("verify", 2) not in numbers(in_order.climbs(unclosed=())), "nothing was decided on it in order"
+
+
+@pytest.mark.parametrize("lost", [Candidate, Report, Verdict])
+def test_who_climbed_waits_for_rows_that_were_lost_to_be_made_again(lost: type[Record]) -> None:
+    early = Event(event_id="x", kind=CLIMBED, subject=make_candidate(2).candidate_id, detail="sift")
+    ours, trials = scored(c2=0.3), [*trained(1, "sift", 2.0, 2.0), *trained(2, "sift", 1.0, 1.0)]
+    whole = climbing(FOUNDERS, ours, early, trials)
+    assert ("sift", 2) in numbers(whole.climbs(unclosed=range(3, 8)))
+    assert len(whole.claims(settings().scale.stage("sift"))) == 1
+    left = climbing(FOUNDERS, [row for row in ours if not isinstance(row, lost)], early, trials)
+    assert ("sift", 2) not in numbers(left.climbs(unclosed=EVERY))
+    assert left.claims(settings().scale.stage("sift")) == []
 
 
 def finished_rows() -> list[Record]:
