@@ -207,14 +207,14 @@ class Settings:
                 "false"
             )
         check_pools(self.pools)
-        for name, stage in self.stages.items():
-            if stage.pool not in self.pools or stage.pool == GATE:
+        for name, run in self.stages.items():
+            if run.pool not in self.pools or run.pool == GATE:
                 trials = ", ".join(pool for pool in self.pools if pool != GATE)
-                raise ValueError(f"stages.{name}.pool is {stage.pool!r}: pools of trials are {trials}")
+                raise ValueError(f"stages.{name}.pool is {run.pool!r}: pools of trials are {trials}")
             try:
-                self.scale.stage(name).require_split(self.pools[stage.pool].num_processes)
+                self.scale.stage(name).require_split(self.pools[run.pool].num_processes)
             except ValueError as error:
-                raise ValueError(f"pools.{stage.pool} trains stage {name}: {error}") from error
+                raise ValueError(f"pools.{run.pool} trains stage {name}: {error}") from error
 
     def may_repair(self, evidence: Evidence) -> bool:
         """Founders are whatever their files say; everything else may be mended, so often."""
