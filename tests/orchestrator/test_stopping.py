@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from tests.orchestrator.test_trial_engine import job
 
 SCALE = load_scale("tiny")
 EXPLORE = SCALE.stage("explore")
+Start = Callable[..., subprocess.Popen[str]]
 ROOT = Path(__file__).resolve().parents[2]
 LONG = (  # a trial that lasts long enough to be met under way
     *("+campaign=linear_attn", "campaign.founders=[delta_net,linear_attention]", "campaign.verify_best=0"),
@@ -224,29 +225,42 @@ def test_the_wall_is_a_graceful_stop(ray_here: None, tmp_path: Path) -> None:
     assert rows(tmp_path / "late", Trial) == []
 
 
-def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "orchestrator", *overrides_for(folder, *overrides)],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts campaigns of their own; none outlives its test."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def begin(folder: Path, *overrides: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "orchestrator", *overrides_for(folder, *overrides)],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        begun.append(process)
+        return process
+
+    yield begin
+    for process in begun:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
-def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool], timeout_s: float = 180) -> None:
+def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool], timeout_s: float = 240) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.2)
 
 
 def under_way(folder: Path) -> Population:
     return Population(row for kind in (Trial, Charge, Event) for row in rows(folder, kind))
 
 
-def test_what_a_killed_campaign_had_under_way_is_charged_once(ray_here: None, tmp_path: Path) -> None:
+def test_what_a_killed_campaign_had_under_way_is_charged_once(ray_here: None, start: Start, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
     process = start(folder, "budget.candidates=0")
     wait_for(process, lambda: bool(under_way(folder).unanswered()))
@@ -262,7 +276,7 @@ def test_what_a_killed_campaign_had_under_way_is_charged_once(ray_here: None, tm
     done = resumed(0)
     assert done.stopped_by is None
     lost = lost_in(folder)
-    assert {charge.charge_id for charge in lost} == {start.charge_id for start in left}
+    assert {charge.charge_id for charge in lost} == {begun.charge_id for begun in left}
     for charge in lost:
         assert charge.estimated
         assert charge.started_at <= charge.finished_at < died_at + 1
@@ -272,7 +286,7 @@ def test_what_a_killed_campaign_had_under_way_is_charged_once(ray_here: None, tm
 
 
 def test_the_stop_command_waits_for_what_is_nearly_done_unless_it_is_told_now(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "commanded"
     endless = ("scale.stages.explore.steps=200000", "scale.stages.explore.deadline_s=100000", "flow.grace_s=90000")
