@@ -38,7 +38,6 @@ from agents.telling import one_line
 from cognition.embedding import Vectors
 from cognition.records import (
     Candidate,
-    FailureKind,
     Insight,
     LlmCall,
     Pace,
@@ -53,7 +52,7 @@ from models.sandbox.settings import SandboxSettings
 from models.slots import published_source
 from models.trial import ExamJob, TrialJob
 from orchestrator.arms import ARMS
-from orchestrator.board import Order, RunningTrial
+from orchestrator.board import DONE_AGAIN, Order, RunningTrial
 from orchestrator.charges import charge_of, share_of
 from orchestrator.config import Settings
 from orchestrator.early_stopping.recalled import Recalled
@@ -65,7 +64,6 @@ _REBUILD_S = 120.0  # for which a lost engine is waited for
 _ASK_AGAIN_S = 0.5
 _GENERATIONS_AHEAD = 8  # who starts late may not know how many engines there were
 _HOST_RETRIES = 2  # a dead worker is not the candidate's fault, nor is one death by another's hand
-_DONE_AGAIN = (FailureKind.worker_died, FailureKind.killed)
 
 
 def _reached(reason: str) -> str:
@@ -377,7 +375,7 @@ class EngineRunner:
             trained = await self._run(order)
             trial = dataclasses.replace(trained.trial, pool=share.pool, num_gpus=share.num_gpus)
             await self.ledger.settle.remote(reservation, charge_of(candidate, trial, share))
-            if trial.failure not in _DONE_AGAIN:
+            if trial.failure not in DONE_AGAIN:
                 break
         return dataclasses.replace(trained, trial=trial)
 

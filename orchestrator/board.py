@@ -20,6 +20,8 @@ from models.trial import TrialJob
 from orchestrator.pools import Pool
 from orchestrator.sharing import Shares
 
+DONE_AGAIN = (FailureKind.worker_died, FailureKind.killed)  # perhaps not the candidate's fault: asked for once more
+_MOST_KEPT = 256
 _LOOK_AGAIN_S = 0.5  # while nothing fits: nodes may have come
 
 
@@ -79,6 +81,7 @@ class JobBoard:
         self._queued_at: dict[str, float] = {}
         self._under_way: dict[str, _UnderWay] = {}
         self._decided: dict[str, EarlyStop] = {}  # by a stopping policy
+        self._kept: dict[str, Trained] = {}  # the latest answers
         self._draining = False
         self._closed = False
 
@@ -90,6 +93,10 @@ class JobBoard:
                 raise RuntimeError(f"the trial engine is closed: {trial_id} was not queued")
             if order.pool not in self._waiting:
                 raise ValueError(f"{trial_id} asks for pool {order.pool!r}; there are {', '.join(self._waiting)}")
+            if trial_id in self._kept:  # its answer did not reach whoever asked: they were killed while they waited
+                again: concurrent.futures.Future[Trained] = concurrent.futures.Future()
+                again.set_result(self._kept[trial_id])
+                return again
             if trial_id not in self._futures:
                 self._orders[trial_id] = order
                 self._futures[trial_id] = concurrent.futures.Future()
@@ -142,13 +149,18 @@ class JobBoard:
             if known is not None:
                 took_s = time.monotonic() - known.handed_at
                 self._shares.give_back(known.order.pool, known.order.job.stage.expected_s, took_s)
-            self._condition.notify_all()
-        if future is not None:
             trial = dataclasses.replace(trial, queued_at=queued_at)
             if known is not None and known.started_at:  # as those who watched it were told
                 trial = dataclasses.replace(trial, started_at=known.started_at)
             curve = tuple(known.curve) if known is not None else ()
-            future.set_result(Trained(trial=trial, curve=curve, early_stop=early_stop))
+            trained = Trained(trial=trial, curve=curve, early_stop=early_stop)
+            if trial.failure not in DONE_AGAIN:
+                self._kept[trial.trial_id] = trained
+                if len(self._kept) > _MOST_KEPT:
+                    del self._kept[next(iter(self._kept))]
+            self._condition.notify_all()
+        if future is not None:
+            future.set_result(trained)
 
     def lost(self, trial_id: str, detail: str) -> None:
         """The host of this trial ended without a word."""

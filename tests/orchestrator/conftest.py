@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,3 +31,14 @@ def undisturbed(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> Pat
     folder = tmp_path_factory.mktemp("runs") / "undisturbed"
     assert run(folder).stopped_by is None
     return folder
+
+
+@pytest.fixture
+def scratch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where the workers of the cluster keep their scratch, by which their fork servers are known."""
+    folder = Path(tempfile.mkdtemp(prefix="h-", dir="/tmp"))
+    folder.chmod(0o711)  # children of the jail are another user
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)

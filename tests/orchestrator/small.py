@@ -50,4 +50,8 @@ def trials(folder: Path) -> list[Trial]:
 
 
 def events(folder: Path, kind: str) -> list[Event]:
-    return [event for event in Reader(folder).rows(Event) if event.kind == kind]
+    """Of that kind; none before there is a store."""
+    try:
+        return [event for event in Reader(folder).rows(Event) if event.kind == kind]
+    except NoLineage:
+        return []

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,17 +18,6 @@ from cognition.records import Event
 from orchestrator.head import until_lost
 from tests.orchestrator.processes import campaign, gone, servers_in
 from tests.orchestrator.small import SMALL, ledger, run, trials
-
-
-@pytest.fixture
-def scratch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where the workers of the cluster keep their scratch, by which their fork servers are known."""
-    folder = Path(tempfile.mkdtemp(prefix="h-", dir="/tmp"))
-    folder.chmod(0o711)  # children of the jail are another user
-    monkeypatch.setenv("TMPDIR", str(folder))
-    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

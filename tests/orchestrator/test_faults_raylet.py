@@ -1,0 +1,39 @@
+"""A node of the cluster goes: its trials and actors go to the others, and the ledger is that of an undisturbed campaign."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.orchestrator.processes import campaign, gone
+from tests.orchestrator.small import SMALL, ledger, trials
+
+
+@pytest.fixture
+def cluster(scratch: Path) -> Iterator[Any]:
+    """A head without CPUs, so that every trial runs on one of the two workers."""
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, connect=False, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    yield made
+    made.shutdown()
+
+
+def test_a_killed_raylet_takes_nothing_along_that_is_not_done_again(
+    undisturbed: Path, cluster: Any, tmp_path: Path
+) -> None:
+    workers = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    folder = tmp_path / "raylet"
+    with campaign(folder, *SMALL, f"cluster.address={cluster.address}") as running:
+        running.wait_for(lambda: len(trials(folder)) >= 2, timeout_s=600)
+        cluster.remove_node(workers[0], allow_graceful=False)
+        running.wait_for(lambda: len(trials(folder)) >= 3, timeout_s=600)
+        cluster.add_node(num_cpus=1)
+        code, told = running.end(timeout_s=600)
+        assert (code, "Traceback" in told) == (0, False), told
+        assert not gone(running.all())
+    assert ledger(folder) == ledger(undisturbed)
+    assert len({trial.trial_id for trial in trials(folder)}) == len(trials(folder))
