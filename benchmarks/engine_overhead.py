@@ -48,7 +48,7 @@ class InstantHost(tune.Trainable):  # type: ignore[misc]
         self.job, self.since, self.num_steps = new_config["job"], time.time(), -1
         return True
 
-    def end_trial(self) -> None:
+    def end_trial(self, reason: str = "") -> None:
         """Nothing runs on."""
 
     def step(self) -> dict[str, Any]:

@@ -370,12 +370,16 @@ class EngineRunner:
         )
         order = Order(job=job, pool=name, number=candidate.number, horizon=horizon)
         share = share_of(settings, stage)
-        for _ in range(1 + _HOST_RETRIES):
+        tries, furthest = 1 + _HOST_RETRIES, 0
+        while True:
             reservation = await self._reserve(f"{stage}/{candidate.arm}", share.worst(job.stage.deadline_s), job)
             trained = await self._run(order)
             trial = dataclasses.replace(trained.trial, pool=share.pool, num_gpus=share.num_gpus)
             await self.ledger.settle.remote(reservation, charge_of(candidate, trial, share))
-            if trial.failure not in DONE_AGAIN:
+            if job.checkpoints is None or trial.steps <= furthest:  # who goes on from a checkpoint comes to an end
+                tries -= 1
+            furthest = max(furthest, trial.steps)
+            if trial.failure not in DONE_AGAIN or tries == 0:
                 break
         return dataclasses.replace(trained, trial=trial)
 

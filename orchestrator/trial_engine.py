@@ -97,7 +97,7 @@ class QueueSearcher(Searcher):
             board.lost(ours, "the worker that hosted the trial ended")
         else:
             if host is not None:
-                host.end_trial.remote()  # it may stand idle from now on, and its child must not go on training
+                host.end_trial.remote(reason)  # it may stand idle from now on, and its child must not go on training
             board.stopped(ours, reason)
 
     def save(self, checkpoint_path: str) -> None:
@@ -147,11 +147,15 @@ class TrialHost(tune.Trainable):
             return {"outcome": item, "done": True}
         return {"metric": item, "loss": item.loss}
 
-    def end_trial(self) -> None:
-        """Nothing of the trial runs on."""
-        if self._run is not None:
-            self._run.cancel()
-            self._run = None
+    def end_trial(self, reason: str = "") -> None:
+        """Nothing of the trial runs on; with a reason it is over for good, and nothing is kept to go on from."""
+        run, self._run = self._run, None
+        if run is not None and reason:
+            run.stop(reason)
+            while not isinstance(run.advance(), Trial):
+                pass
+        elif run is not None:
+            run.cancel()
 
     def cleanup(self) -> None:
         self.end_trial()

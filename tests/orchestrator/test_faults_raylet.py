@@ -1,4 +1,4 @@
-"""A node of the cluster goes: its trials and actors go to the others, and the ledger is that of an undisturbed campaign."""
+"""A node of the cluster goes: its trials and actors go to others, and the ledger is an undisturbed campaign's."""
 
 from __future__ import annotations
 

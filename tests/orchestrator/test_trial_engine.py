@@ -41,7 +41,7 @@ class ScriptedHost(tune.Trainable):  # type: ignore[misc]
         self.job, self.num_steps, self.since, self.told = new_config["job"], 0, time.time(), False
         return True
 
-    def end_trial(self) -> None:
+    def end_trial(self, reason: str = "") -> None:
         """Nothing of an instant trial runs on."""
 
     def step(self) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def test_a_stopped_trial_is_a_row_with_its_reason_and_its_host_hears_of_it(
 
 
 def _writes(path: Path) -> Any:
-    def end_trial(self: ScriptedHost) -> None:
+    def end_trial(self: ScriptedHost, reason: str = "") -> None:
         path.write_text(self.job.trial_id)
 
     return end_trial
