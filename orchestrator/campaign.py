@@ -231,7 +231,7 @@ class Campaign:
             self.flow.look_again()
             self._heed()
             if self.halt.reason is not None and await self._ended(running):
-                main.cancel()
+                self._cut_off(main)
                 return
             await self._note(running)
             for view in self.views:
@@ -243,7 +243,11 @@ class Campaign:
         why = await until_lost(self.cluster.head, self.settings.cluster.head_patience_s)
         self._head_lost = True
         self.halt.ask(why, at_once=True)
-        main.cancel()  # at once: the watch may wait for an actor that cannot be reached
+        self._cut_off(main)  # at once: the watch may wait for an actor that cannot be reached
+
+    def _cut_off(self, main: asyncio.Future[None]) -> None:
+        self.rows.hurry()  # steps that are cut off wait for their rows
+        main.cancel()
 
     def _heed(self) -> None:
         """Reasons to stop that nobody calls out."""
@@ -258,7 +262,7 @@ class Campaign:
     async def _note(self, running: Sequence[RunningTrial]) -> None:
         """Write down which attempts to train have begun, so that none is lost without a charge."""
         now = time.time()
-        if self._starts.lost(running):
+        if self._starts.lost(running) and not self.rows.held:  # the watch never waits for the disk
             await self._books.caught_up()  # a dead worker's charge may be on its way
             for charge in self._starts.lost(running):
                 await self._crew.ledger.book.remote(charge)

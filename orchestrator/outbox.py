@@ -35,6 +35,11 @@ class Outbox:
         self._hurried, self._changed = asyncio.Event(), asyncio.Event()
 
     @property
+    def holds(self) -> bool:
+        """Rows wait for the file system."""
+        return self._retrying is not None
+
+    @property
     def broken(self) -> str | None:
         """Why rows are held for good: patience is over. None: it is not."""
         return self._broken

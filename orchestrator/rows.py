@@ -106,6 +106,11 @@ class Rows:
             await asyncio.sleep(_READ_AGAIN_S)
 
     @property
+    def held(self) -> bool:
+        """The file system refuses at this moment."""
+        return self._outbox.holds
+
+    @property
     def broken(self) -> str | None:
         """Why nothing can be written any more; None: it can, or patience is not over yet."""
         return self._outbox.broken

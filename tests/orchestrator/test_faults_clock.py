@@ -31,7 +31,7 @@ def test_a_clock_that_is_set_changes_no_figure_and_stops_nothing(undisturbed: Pa
     (tmp_path / "sitecustomize.py").write_text(JUMPING)
     environment = {"PYTHONPATH": str(tmp_path), "CLOCK_OFFSET": str(offset)}
     folder = tmp_path / "jumping"
-    with campaign(folder, *SMALL, "budget.wall_hours=2", environment=environment) as running:
+    with campaign(folder, *SMALL, "budget.wall=2h", environment=environment) as running:
         for num, hours in ((1, 5.0), (3, -9.0), (5, 30.0), (7, -1.0)):
             running.wait_for(lambda num=num: len(trials(folder)) >= num, _PATIENCE_S)
             with offset.open("r+b") as file:

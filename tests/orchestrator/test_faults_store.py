@@ -16,6 +16,7 @@ from cognition.records import Event, Record, Trial
 from orchestrator.campaign import Campaign
 from orchestrator.outbox import REFUSED, TAKEN_AGAIN
 from orchestrator.result import Result
+from orchestrator.run_folder import RunFolder
 from tests.orchestrator.small import events, ledger, run, trials
 
 
@@ -119,6 +120,21 @@ def test_a_store_that_goes_away_and_comes_back_is_waited_for(undisturbed: Path, 
     refused, again = events(folder, REFUSED)[0].created_at, events(folder, TAKEN_AGAIN)[0].created_at
     assert refused < again
     assert not [trial for trial in trials(folder) if refused + 0.5 < trial.started_at < again]
+
+
+def test_a_stop_does_not_wait_for_a_store_that_stays_away(ray_here: None, tmp_path: Path) -> None:
+    folder = tmp_path / "stopped"
+    lineage, elsewhere = folder / "lineage", folder / "elsewhere"
+    saboteur = Saboteur(
+        lambda: lineage.rename(elsewhere), lambda: RunFolder(folder).ask_to_stop(0.0, at_once=True), at=2, after_s=0.5
+    )
+    # Longer than pytest waits: only the stop can end it.
+    result = run(folder, "flow.store_patience_s=86400", views=[saboteur])
+    assert result.stopped_by == "stop request"
+    assert saboteur.lines == [REFUSED]
+    elsewhere.rename(lineage)
+    assert_tidy(folder)
+    assert len(trials(folder)) == 2
 
 
 def test_readers_go_on_while_the_disk_is_full(undisturbed: Path, small_disk: Path) -> None:
