@@ -41,12 +41,12 @@ class RunningTrial:
 
     trial_id: str
     stage: str
-    pool: str
-    task: str  # what it trains: the canary, the text, a probe; "" before the first point
     step: int  # of the task
     loss: float | None
-    started_at: float  # seconds since the epoch
     elapsed_s: float
+    task: str = ""  # what it trains: the canary, the text, a probe; "" before the first point
+    started_at: float = 0.0  # seconds since the epoch, the same as long as it is the same attempt
+    pool: str = ""
     worker: str = ""
 
 

@@ -15,6 +15,7 @@ import ray
 from agents.llm.prices import prices_of
 from agents.protocols import Proposer
 from agents.purse import PurseState
+from agents.telling import one_line
 from cognition.records import LlmCall
 from orchestrator import actors, placement
 from orchestrator.cluster import Cluster
@@ -104,8 +105,8 @@ class Crew:
         """
         try:
             running: Sequence[RunningTrial] = await self.engine.running.remote()
-        except ray.exceptions.ActorDiedError:
-            self._rebuild()
+        except ray.exceptions.ActorDiedError as error:
+            self._rebuild(str(error))
             return ()
         except ray.exceptions.RayError:
             return ()
@@ -119,15 +120,15 @@ class Crew:
         role = actors.generation_name("engine", self._generation)
         return self._host(role, actors.TrialEngineActor, self._settings, self._past(), restarts=0, retries=0)
 
-    def _rebuild(self) -> None:
+    def _rebuild(self, why: str) -> None:
         """Another engine in place of one that ended; its trials are asked for again by those who wait for them.
 
         Not left to Ray: what a dead actor had set aside for its trials stays with the job, and would starve the next.
         """
         if self._rebuilt >= _MOST_REBUILDS:
             raise UsageError(
-                f"the trial engine ended {1 + self._rebuilt} times in a row without a finished trial: "
-                "look at Ray's logs; the same command goes on"
+                f"the trial engine ended {1 + self._rebuilt} times in a row without a finished trial, the last because "
+                f"of {one_line(why, 300)}: look at Ray's logs; the same command goes on"
             )
         self._rebuilt += 1
         self._generation += 1

@@ -145,14 +145,15 @@ class Rows:
         """What stopping policies of these stages compare with."""
         if not stages:
             return Recalled()
-        trials = [trial for trial in self.population.trials() if trial.stage in stages]
+        numbers = {candidate.candidate_id: candidate.number for candidate in self.population.candidates()}
+        trials = [t for t in self.population.trials() if t.stage in stages and t.candidate_id in numbers]
         known = {trial.trial_id for trial in trials}
         return Recalled(
             trials=trials,
             metrics=[
                 metric for metric in self._reader.rows(Metric) if metric.trial_id in known and metric.task == TEXT
             ],
-            numbers={candidate.candidate_id: candidate.number for candidate in self.population.candidates()},
+            numbers=numbers,
             decided=tuple(self.population.early_stops.values()),
         )
 

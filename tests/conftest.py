@@ -16,13 +16,17 @@ if shutil.which("nvidia-smi") is None:
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 # What takes longest starts first, so that the workers end together.
-_LONGEST_FIRST = ("tests/orchestrator", "tests/trust/test_hostile.py", "tests/trust/test_leaks.py")
+_CAMPAIGNS, _FAULTS = "tests/orchestrator", "tests/orchestrator/test_faults_"
+_LONGEST_FIRST = (_CAMPAIGNS, _FAULTS, "tests/trust/test_hostile.py", "tests/trust/test_leaks.py")
 
 
 def _unit_of(nodeid: str) -> str:
-    """What stays on one worker: a file, whose fixtures are then made once, and the campaigns, which share a Ray."""
+    """What stays on one worker: a file, whose fixtures are then made once.
+
+    Campaigns share a Ray, and those that something happens to share the one to which nothing does.
+    """
     path = nodeid.partition("::")[0]
-    return "tests/orchestrator" if path.startswith("tests/orchestrator/") else path
+    return next((unit for unit in (_FAULTS, f"{_CAMPAIGNS}/") if path.startswith(unit)), path).rstrip("/")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

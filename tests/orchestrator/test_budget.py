@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import uuid
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -12,16 +13,18 @@ import pytest
 
 from agents.ledger import BudgetLedger, Cost, Limits
 from agents.llm.settings import LlmSettings
+from agents.protocols import Trained
 from agents.purse import PurseState
-from cognition.records import Candidate, Charge, ChargeOutcome, FailureKind, Trial, TrialStatus
-from models.trial import TrialJob
-from orchestrator.actors import EngineRunner, LedgerActor
+from cognition.records import Candidate, Charge, ChargeOutcome, FailureKind, TrialStatus
+from orchestrator.actors import EngineRunner, LedgerActor, generation_name
+from orchestrator.board import Order
 from orchestrator.budget import BudgetSettings, duration_s
 from orchestrator.burn import Burn, Plan, burn_of
 from orchestrator.charges import Share, Starts, charge_of, last_sign, lost
 from orchestrator.config import Settings, compose, settings_from
 from orchestrator.errors import BudgetReached, UsageError
 from orchestrator.estimate import StageWork
+from orchestrator.pools import Pool
 from orchestrator.population import STARTED, Population
 from orchestrator.rows import event
 from tests.cognition.factories import make_candidate, make_charge, make_event, make_trial
@@ -146,7 +149,8 @@ class ScriptedEngine:
     def __init__(self, script: Sequence[tuple[float, bool]]) -> None:
         self._script, self._now = list(script), 1000.0
 
-    async def run(self, job: TrialJob) -> Trial:
+    async def run(self, order: Order) -> Trained:
+        job = order.job
         slot_s, died = self._script.pop(0)
         started, self._now = self._now, self._now + slot_s
         trial = make_trial(
@@ -159,7 +163,7 @@ class ScriptedEngine:
         if died:
             failure = {"status": TrialStatus.failed, "failure": FailureKind.worker_died, "loss": None, "slot_s": 0.0}
             trial = dataclasses.replace(trial, **failure)
-        return trial
+        return Trained(trial=trial)
 
 
 class OpenLedger(LedgerActor):
@@ -187,17 +191,12 @@ def runner_on(
     remote: Any = ray.remote
     llm = LlmSettings(name="none")
     ledger = remote(num_cpus=0)(OpenLedger).remote(limits, llm, {}, 0, PurseState())
-    engine = remote(num_cpus=0)(ScriptedEngine).remote(script)
+    name = f"scripted-{uuid.uuid4().hex}"
+    engine = remote(num_cpus=0)(ScriptedEngine).options(name=generation_name(name, 0)).remote(script)
     actors += [ledger, engine]
-    runner = EngineRunner(
-        engine=engine,
-        ledger=ledger,
-        scale=settings.scale,
-        data=settings.data,
-        anomalies=settings.anomalies,
-        shares={"explore": GPU, "verify": GPU},
-    )
-    return runner, ledger
+    stages = {stage: dataclasses.replace(rule, pool="big") for stage, rule in settings.stages.items()}
+    settings = dataclasses.replace(settings, pools={"big": Pool(gpus=2)}, stages=stages)
+    return EngineRunner(engine=name, ledger=ledger, settings=settings), ledger
 
 
 async def test_every_attempt_is_a_row_and_the_rows_are_what_the_ledger_settled(
@@ -205,8 +204,8 @@ async def test_every_attempt_is_a_row_and_the_rows_are_what_the_ledger_settled(
 ) -> None:
     script = [(3.0, True), (5.0, True), (7.0, False), (11.0, False)]
     runner, ledger = runner_on(settings, Limits(), script, ended)
-    one = await runner.run(CHILD, "explore", 0)
-    other = await runner.run(CHILD, "verify", 101)
+    one = (await runner.run(CHILD, "explore", 0)).trial
+    other = (await runner.run(CHILD, "verify", 101)).trial
     assert one.succeeded
     assert (one.pool, one.num_gpus, other.stage) == ("big", 2.0, "verify")
     charges: tuple[Charge, ...] = await ledger.rows.remote(wait=False)

@@ -333,7 +333,8 @@ def described(process: psutil.Process) -> str:
     return f"{process.pid}, gone by now"
 
 
-@pytest.mark.parametrize("kills", [(4,), pytest.param((0, 1, 2, 3, 4), marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("kills", [(4,), (0, 1, 2, 3, 4)])
 def test_sigkills_lose_nothing_and_repeat_nothing(finished: Result, tmp_path: Path, kills: tuple[int, ...]) -> None:
     folder = tmp_path / "killed"
     for moment, reached in [list(moments(folder))[kill] for kill in kills]:
@@ -359,40 +360,6 @@ def test_sigkills_lose_nothing_and_repeat_nothing(finished: Result, tmp_path: Pa
         assert isinstance(event, Event)
         if event.subject in ended:
             assert event.created_at < ended[event.subject], "a finished trial was asked for again"
-
-
-def is_fork_server(process: psutil.Process) -> bool:
-    """Not one of its children, which look the same."""
-
-    def serves(other: psutil.Process | None) -> bool:
-        return other is not None and "models.sandbox.server" in " ".join(other.cmdline())
-
-    try:
-        return serves(process) and not serves(process.parent())
-    except psutil.NoSuchProcess:
-        return False
-
-
-def test_a_lost_engine_or_fork_server_is_one_line_or_nothing(tmp_path: Path) -> None:
-    folder = tmp_path / "lost"
-    process = start(folder, "budget.candidates=40")  # more than are done before the engine is found and killed
-    wait_for(process, lambda: len(rows(folder, Trial)) >= 2)
-    for server in [p for p in descendants(process) if is_fork_server(p)][:1]:
-        server.kill()  # not the candidate's fault: its trial or examination is done again
-    wait_for(process, lambda: len(rows(folder, Trial)) >= 6)
-    lost = [trial for trial in rows(folder, Trial) if isinstance(trial, Trial) and not trial.succeeded]
-    assert not lost
-    # While a call runs, Ray adds the method to the process's title.
-    engines = [p for p in descendants(process) if p.name().startswith("ray::TrialEngineActor")]
-    assert engines
-    for engine in engines:
-        engine.kill()
-    assert process.wait(timeout=120) == 0
-    told = process.communicate()[1]
-    assert "Traceback" not in told
-    events = [event for event in rows(folder, Event) if isinstance(event, Event)]
-    assert events[-1].kind == "campaign_stopped"
-    assert "process of one of the campaign's actors ended" in events[-1].detail
 
 
 def test_sigterm_is_a_clean_stop_and_a_second_driver_is_refused(tmp_path: Path) -> None:

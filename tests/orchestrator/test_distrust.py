@@ -107,7 +107,7 @@ def rows(result: Result, sql: str) -> dict[str, tuple[object, ...]]:
 
 def test_the_campaign_does_not_notice(ended: Result) -> None:
     assert ended.stopped_by is None
-    assert len(ended.claims) == 1
+    assert ended.claims
     judged = {member.candidate.name for member in ended.members if member.fitness is not None}
     assert {"delta_net", "gated_delta_net", "small_delta"} <= judged
 

@@ -55,10 +55,10 @@ def test_chaos(undisturbed: Path, tmp_path: Path, seed: int) -> None:
     killed: list[str] = []
     for _ in range(20):
         with campaign(folder, *SMALL) as running:
-            next_kill = time.monotonic() + rng.uniform(6, 12)  # Ray takes some seconds to start
+            next_kill = time.monotonic() + rng.uniform(4, 9)  # Ray takes some seconds to start
             while running.driver.poll() is None:
                 time.sleep(0.1)
-                if time.monotonic() >= next_kill and len(killed) < 10:
+                if time.monotonic() >= next_kill and len(killed) < 7:
                     kind = rng.choice(kinds)
                     if kill(running.of_kind(kind), rng) is not None:
                         killed.append(kind)

@@ -18,24 +18,25 @@ from cognition.reader import Reader
 from cognition.records import Charge, ChargeOutcome, Event, Record, Trial
 from models.scale import CANARY, TEXT, load_scale
 from orchestrator import stop
+from orchestrator.board import JobBoard, RunningTrial
 from orchestrator.campaign import Campaign
 from orchestrator.errors import BudgetReached
 from orchestrator.estimate import rest_s
+from orchestrator.pools import Pool
 from orchestrator.population import Population
 from orchestrator.result import Result
 from orchestrator.rows import STOPPED, STOPPING
 from orchestrator.run_folder import RunFolder
 from orchestrator.stopping import Ending, Halt, nearly_done
-from orchestrator.trial_engine import JobBoard, RunningTrial
 from tests.cognition.factories import make_candidate, make_trial
-from tests.orchestrator.test_trial_engine import job
+from tests.orchestrator.test_trial_engine import order
 
 SCALE = load_scale("tiny")
 EXPLORE = SCALE.stage("explore")
 Start = Callable[..., subprocess.Popen[str]]
 ROOT = Path(__file__).resolve().parents[2]
 LONG = (  # a trial that lasts long enough to be met under way
-    *("+campaign=linear_attn", "campaign.founders=[delta_net,linear_attention]", "campaign.verify_best=0"),
+    *("+campaign=linear_attn", "campaign.founders=[delta_net,linear_attention]", "stages.verify.best=0"),
     *("scale=tiny", "scale.stages.explore.steps=250", "scale.stages.explore.report_every=20"),
     *("scale.stages.explore.deadline_s=600", "data.max_bytes=1500000", "tracking=none", "cluster.slots=2"),
 )
@@ -115,15 +116,15 @@ def test_an_ending_waits_for_trials_and_paid_calls_but_not_for_ever() -> None:
 
 
 def test_a_drained_board_hands_out_nothing_more() -> None:
-    board = JobBoard()
-    board.submit(job("first"))
-    board.submit(job("second"))
-    assert board.take(block=False) == job("first")
+    board = JobBoard({"small": Pool()}, None, lambda: {"CPU": 4})
+    board.submit(order("first"))
+    board.submit(order("second"))
+    assert board.take(block=False) == order("first")
     board.drain()
     assert board.take(block=False) is None
     waiting = threading.Thread(target=board.take, kwargs={"block": True}, daemon=True)
     waiting.start()
-    board.submit(job("third"))
+    board.submit(order("third"))
     waiting.join(0.2)
     assert waiting.is_alive(), "it waits for the end, although there are jobs"
     board.close()

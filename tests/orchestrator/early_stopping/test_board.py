@@ -10,6 +10,7 @@ from models.data import DataSpec
 from models.scale import load_scale
 from models.trial import TrialJob
 from orchestrator.early_stopping.board import StoppingBoard
+from orchestrator.early_stopping.recalled import Recalled
 from orchestrator.early_stopping.settings import StoppingSettings
 from tests.orchestrator.early_stopping.worlds import STEPS, curve_of
 
@@ -152,12 +153,13 @@ def test_what_the_store_holds_is_recalled_and_not_told_again() -> None:
     first.train_all(GOOD)
     assert first.train(50, 3.0) == 50
     again = Asked()
-    again.board.recall(
+    past = Recalled(
         trials=[*(trial_of(2 + place, level) for place, level in enumerate(GOOD)), trial_of(90, None)],
         metrics=[metric for place, level in enumerate(GOOD) for metric in metrics_of(2 + place, level)],
         numbers={f"c{number}": number for number in range(100)},
         decided=first.told,
     )
+    again.board.recall(past)
     assert again.train(50, 3.0) == 50  # it was cut off before its row was written
     assert again.told == []
     assert again.train(51, 3.0) == 50
