@@ -54,7 +54,8 @@ class InstantHost(tune.Trainable):  # type: ignore[misc]
     def step(self) -> dict[str, Any]:
         self.num_steps += 1
         if self.num_steps == 0:
-            return {"host": ray.get_runtime_context().current_actor, "worker": "instant"}
+            host = ray.get_runtime_context().current_actor
+            return {"host": host, "worker": "instant", "started_at": self.since}
         if self.num_steps <= NUM_REPORTS:
             metric = Metric(
                 trial_id=self.job.trial_id,

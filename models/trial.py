@@ -81,10 +81,15 @@ class TrialRun:
         self._ending: tuple[TrialStatus, FailureKind | None, str] | None = None
         self._trial: Trial | None = None
         self._clock = SteadyClock()
-        self._started_at = 0.0
+        self._started_at = self._clock.now()
         self._deadline = 0.0
         self._unseen = ""  # digest of the evaluation's text
         self._points = self._run()
+
+    @property
+    def started_at(self) -> float:
+        """Seconds since the epoch when it took its slot, which is when it was made."""
+        return self._started_at
 
     @property
     def sealed_s(self) -> float:
@@ -129,8 +134,7 @@ class TrialRun:
         return replace(trial, detail="\n".join(filter(None, (trial.detail, self._saved.problem))))
 
     def _attempt(self) -> Generator[Metric, None, Trial]:
-        self._clock = SteadyClock()
-        self._started_at = self._progress.elapsed_from = self._clock.now()
+        self._progress.elapsed_from = self._started_at
         self._server.start()
         text = self._text_windows()
         self._unseen = hashlib.blake2b(text.inputs.tobytes(), digest_size=16).hexdigest()

@@ -127,11 +127,11 @@ class JobBoard:
         self._under_way[order.job.trial_id] = _UnderWay(order=order, handed_at=time.monotonic())
         return order
 
-    def started(self, trial_id: str, worker: str) -> None:
-        """A host has taken it."""
+    def started(self, trial_id: str, worker: str, started_at: float) -> None:
+        """A host has taken it, at that time by its own clock, as its row will say."""
         with self._condition:
             if (known := self._under_way.get(trial_id)) is not None:
-                known.started_at, known.since, known.worker = time.time(), time.monotonic(), worker
+                known.started_at, known.since, known.worker = started_at, time.monotonic(), worker
 
     def progressed(self, metric: Metric) -> None:
         with self._condition:
@@ -150,8 +150,6 @@ class JobBoard:
                 took_s = time.monotonic() - known.handed_at
                 self._shares.give_back(known.order.pool, known.order.job.stage.expected_s, took_s)
             trial = dataclasses.replace(trial, queued_at=queued_at)
-            if known is not None and known.started_at:  # as those who watched it were told
-                trial = dataclasses.replace(trial, started_at=known.started_at)
             curve = tuple(known.curve) if known is not None else ()
             trained = Trained(trial=trial, curve=curve, early_stop=early_stop)
             if trial.failure not in DONE_AGAIN:

@@ -79,7 +79,7 @@ class QueueSearcher(Searcher):
         board = _BOARDS[self.board_name]
         if "host" in result:
             self._hosts[trial_id] = result["host"]
-            board.started(self._live[trial_id].job.trial_id, result["worker"])
+            board.started(self._live[trial_id].job.trial_id, result["worker"], result["started_at"])
         if isinstance(result.get("metric"), Metric):
             board.progressed(result["metric"])
 
@@ -139,8 +139,8 @@ class TrialHost(tune.Trainable):
         assert self._run is not None
         if not self._told:  # that the slot is taken, before anything of the trial's
             self._told = True
-            worker = f"{socket.gethostname()}:{os.getpid()}"
-            return {"host": ray.get_runtime_context().current_actor, "worker": worker}
+            worker, host = f"{socket.gethostname()}:{os.getpid()}", ray.get_runtime_context().current_actor
+            return {"host": host, "worker": worker, "started_at": self._run.started_at}
         item = self._run.advance()
         if isinstance(item, Trial):
             self._run = None

@@ -47,7 +47,11 @@ class ScriptedHost(tune.Trainable):  # type: ignore[misc]
     def step(self) -> dict[str, Any]:
         if not self.told:
             self.told = True
-            return {"host": ray.get_runtime_context().current_actor, "worker": str(os.getpid())}
+            return {
+                "host": ray.get_runtime_context().current_actor,
+                "worker": str(os.getpid()),
+                "started_at": self.since,
+            }
         if self.job.source == "die":
             os._exit(7)
         if self.job.source == "wait":
