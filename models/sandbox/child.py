@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import mmap
 import os
 import socket
 import traceback
@@ -23,7 +24,8 @@ LOST = 4
 """The exit code of a rank that ended for want of another one."""
 
 _MAX_DETAIL = 4_000
-
+# Given back to the kernel when a task fails: one that was refused memory has left none to say so.
+_RESERVE_BYTES = 4 << 20
 _REFUSED_ALLOCATION = "DefaultCPUAllocator: can't allocate memory"
 
 
@@ -69,6 +71,7 @@ Task = Callable[[Channel], None]
 def run(task: Task, channel: Channel) -> NoReturn:
     """Run the task to its end and leave the process; what it raises becomes a `failed` message, with its traceback."""
     code = 0
+    reserve = mmap.mmap(-1, _RESERVE_BYTES, flags=mmap.MAP_PRIVATE)
     try:
         task(channel)
     except wire.PeerGoneError:
@@ -76,6 +79,7 @@ def run(task: Task, channel: Channel) -> NoReturn:
         code = LOST if channel.rank else 3
     except BaseException as error:  # noqa: BLE001  the child's process boundary: a candidate may raise anything
         code = 2
+        reserve.close()
         code = channel.fail(*_explain(error))
     finally:
         os._exit(code)
@@ -84,12 +88,14 @@ def run(task: Task, channel: Channel) -> NoReturn:
 def _explain(error: BaseException) -> tuple[str, str]:
     if isinstance(error, TaskError):
         return error.kind, error.detail[:_MAX_DETAIL]
-    return "memory" if _out_of_memory(error) else "error", trimmed_traceback(error)
+    return kind_of(error), trimmed_traceback(error)
 
 
-def _out_of_memory(error: BaseException) -> bool:
-    """An allocation was refused: torch says so on the CPU with a plain RuntimeError."""
-    return isinstance(error, MemoryError) or _REFUSED_ALLOCATION in _message(error)
+def kind_of(error: BaseException | None) -> str:
+    """What kind of failure an error is whose type names none: memory where an allocation was refused."""
+    # On the CPU torch says so with a plain RuntimeError.
+    refused = isinstance(error, MemoryError) or (error is not None and _REFUSED_ALLOCATION in _message(error))
+    return "memory" if refused else "error"
 
 
 def trimmed_traceback(error: BaseException) -> str:

@@ -115,7 +115,8 @@ def private_scratch(jail: Jail) -> str:
 def resource_limits(jail: Jail) -> str:
     """Core files, descriptors, file size, and where it does not break CUDA, private memory and the address space.
 
-    The watch sees memory a few times a second. What a process of the child maps for itself is bounded here, at once.
+    The watch sees memory a few times a second. What a process of the child maps for itself is bounded here, at once:
+    untouched pages and the stacks of threads count too, pages that may not be written are left to the watch.
     """
     _lower(resource.RLIMIT_CORE, 0)
     _lower(resource.RLIMIT_NOFILE, jail.limits.open_files)

@@ -54,6 +54,7 @@ class Ended:
     log: str = ""  # the last of what it printed: untrusted text
     cause: Cause | None = None  # the limit for which the watch ended it
     excess: str = ""  # by how much it was past that limit
+    by_server: bool = False  # it had not ended when the server was asked to end it
 
     @property
     def with_server(self) -> bool:
@@ -63,12 +64,14 @@ class Ended:
     @property
     def by_outsider(self) -> bool:
         """Somebody killed it whom the server knows nothing of: perhaps not the child's doing either."""
-        return self.signal == signal.SIGKILL and self.cause is None
+        return self.signal == signal.SIGKILL and self.cause is None and not self.by_server
 
     def describe(self) -> str:
         """One line for a failure's detail, with what the child printed last."""
         if self.cause is not None:
             how = f"the child was ended for its use of {_USE_OF[self.cause]}: {self.excess}"
+        elif self.by_server:
+            how = "the connection to the child was closed, and the child ended"
         elif self.signal is not None:
             name = signal.Signals(self.signal).name if self.signal in set(signal.Signals) else f"signal {self.signal}"
             how = f"the child was ended by {name}"
@@ -323,6 +326,7 @@ class _Server:
             log=reply.text("log") if "log" in reply.body else "",
             cause=_cause(reply.body.get("cause")),
             excess=reply.text("detail") if "detail" in reply.body else "",
+            by_server=reply.body.get("by_server") is True,
         )
 
     def close(self) -> None:

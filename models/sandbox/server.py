@@ -5,7 +5,7 @@ parent's interpreter. It has one thread and answers one request at a time over t
 
     spawn {task, num_fds, num_processes} + descriptors (the child's socket first)
                   ->  spawned {child, pid} | refused {detail}
-    kill {child}  ->  ended {code, signal, log, cause, detail}
+    kill {child}  ->  ended {code, signal, log, cause, detail, by_server}
 
 A child of several processes is a gang (models.sandbox.gang): one child to all that is said here.
 
@@ -55,6 +55,7 @@ _LAST_REMOVAL_S = 8.0
 _DEATH_WAIT_S = 0.7  # less than the parent waits for an answer
 _MAX_FDS = 64
 _MAX_PROCESSES = 64
+_PF_EXITING = 0x4  # of the flags in /proc/PID/stat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,6 +241,7 @@ class Server:
         for a later look then. Nothing of the child's runs any more.
         """
         give_up = time.monotonic() + (0 if child.number in self._dying else _DEATH_WAIT_S)
+        by_server = not _is_ending(child.pid)
         # The child is unreaped until waitpid below, so that its number, as process and as group, is still its own.
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
@@ -248,7 +250,7 @@ class Server:
         self._kill_strays(give_up)
         reaped, status = os.waitpid(child.pid, os.WNOHANG)
         if not reaped:
-            status = signal.SIGKILL
+            status, by_server = signal.SIGKILL, True
         if child.number not in self._dying:
             self._ended[child.number] = {
                 "code": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
@@ -256,6 +258,7 @@ class Server:
                 "log": _tail(child.log_fd),
                 "cause": excess.cause if excess is not None else None,
                 "detail": excess.detail if excess is not None else "",
+                "by_server": by_server,
             }
         if not reaped:
             self._dying.add(child.number)
@@ -300,6 +303,16 @@ def _tell_layers(channel: Channel) -> None:
 
 def _has_ended(pid: int) -> bool:
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _is_ending(pid: int) -> bool:
+    """Whether a child has ended, or is about to: the kernel closes its descriptors before it can be waited for."""
+    if _has_ended(pid):
+        return True
+    with suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return bool(int(fields[6]) & _PF_EXITING)
+    return False
 
 
 def _await_end(pid: int, give_up: float) -> None:

@@ -43,7 +43,7 @@ from models.fla_standin.compiling import skip_compilation
 from models.loading import LoadError, load_mixer
 from models.micro_batches import OutOfMemory
 from models.policy.tables import MODULES
-from models.sandbox.child import RANK_LOST, Channel, Task, TaskError
+from models.sandbox.child import RANK_LOST, Channel, Task, TaskError, kind_of
 from models.sandbox.wire import Array, Json, Message, TooLargeError
 from models.scale import TEXT, CanarySpec, ModelSize, Recipe, Stage
 from models.slots import SLOTS, published_source, slot_named
@@ -260,7 +260,7 @@ def _load(source: str, entry: str) -> type[nn.Module]:
     try:
         return load_mixer(source, entry)
     except LoadError as error:
-        raise TaskError("error", str(error)) from error
+        raise TaskError(kind_of(error.__cause__), str(error)) from error
 
 
 def _seed(seed: int) -> None:

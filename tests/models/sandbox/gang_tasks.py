@@ -205,10 +205,8 @@ def _garbage() -> None:
     os._exit(7)
 
 
-def _take_memory() -> None:
-    kept = []
-    while True:
-        kept.append(torch.ones(1 << 22))
+def _ask_for_much() -> None:
+    torch.empty(1 << 28)
 
 
 _ENDS: dict[str, Callable[[], None]] = {
@@ -217,7 +215,7 @@ _ENDS: dict[str, Callable[[], None]] = {
     "leave": _leave,
     "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
     "garbage": _garbage,
-    "take memory": _take_memory,
+    "ask for much": _ask_for_much,
     "hang": lambda: time.sleep(1_000),
 }
 
@@ -233,6 +231,14 @@ def end(channel: Channel) -> None:
     _wait_for_the_others(channel)
 
 
+def hold_memory(channel: Channel) -> None:
+    """start -> nothing: each rank has 500 MiB, and stays."""
+    channel.receive()
+    kept = [torch.ones(25 << 18) for _ in range(20)]
+    time.sleep(1_000)
+    kept.clear()
+
+
 def finish_late(channel: Channel) -> None:
     """Rank 0 has more to say than the others, for longer than they would be waited for if they had failed."""
     channel.receive()
@@ -241,4 +247,11 @@ def finish_late(channel: Channel) -> None:
         channel.send("done")
 
 
-TASKS = {"attempt": attempt, "hear": hear, "share": share, "end": end, "finish_late": finish_late}
+TASKS = {
+    "attempt": attempt,
+    "hear": hear,
+    "share": share,
+    "end": end,
+    "hold_memory": hold_memory,
+    "finish_late": finish_late,
+}

@@ -167,6 +167,12 @@ def fail_by_name(channel: Channel) -> None:
     raise TaskError("diverged", "loss went up")
 
 
+def hang_up(channel: Channel) -> None:
+    channel.receive()
+    os.close(3)
+    time.sleep(1_000)
+
+
 def leave_at_once(channel: Channel) -> None:
     channel.receive()
     print("so long", file=sys.stderr, flush=True)
@@ -239,6 +245,7 @@ TASKS = {
         leave_grandchildren,
         raise_error,
         fail_by_name,
+        hang_up,
         leave_at_once,
         segfault,
         stop_itself,

@@ -25,6 +25,7 @@ from models.sandbox.wire import Json
 
 ORDINARY_USER = 65_534
 _LIBC = ctypes.CDLL(None, use_errno=True)
+_kept: list[object] = []  # what outlives the frame that made it
 # By their numbers on x86-64; the tests that use them are skipped elsewhere.
 _CALLS = {
     "keyctl": (250, 0, 0),
@@ -245,12 +246,20 @@ def use_cache(channel: Channel) -> None:
     channel.send("used", {"kernel": text})
 
 
+def _sealed_memory(num_bytes: int) -> mmap.mmap:
+    """Private memory, filled and then read-only: the kernel's limit counts only what may be written."""
+    memory = mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    ctypes.memset(start, 1, num_bytes)
+    _checked(_LIBC.mprotect(ctypes.c_void_p(start), ctypes.c_size_t(num_bytes), mmap.PROT_READ))
+    return memory
+
+
 def take_memory(channel: Channel) -> None:
     channel.receive()
     kept = []
     while True:
-        kept.append(np.empty(16 << 20, np.uint8))
-        kept[-1].fill(1)  # in C, without the interpreter
+        kept.append(_sealed_memory(16 << 20))
 
 
 def take_memory_without_first_thread(channel: Channel) -> None:
@@ -260,12 +269,32 @@ def take_memory_without_first_thread(channel: Channel) -> None:
         time.sleep(0.1)
         kept = []
         while sum(map(len, kept)) < (1 << 30):
-            kept.append(np.ones(16 << 20, np.uint8))
+            kept.append(_sealed_memory(16 << 20))
         time.sleep(1_000)
 
     threading.Thread(target=bomb).start()
     exit_call = 60
     _LIBC.syscall(exit_call, 0)
+
+
+def ask_for_much(channel: Channel) -> None:
+    channel.receive()
+    np.empty(1 << 30, np.uint8)
+
+
+def keep_small_objects(channel: Channel) -> None:
+    """Until none is left; most of what may be mapped is not touched, so that the watch sees nothing of it."""
+    channel.receive()
+    _kept.append(np.empty(250 << 20, np.uint8))
+    while True:
+        _kept.append([0] * 9)
+
+
+def start_threads_without_room(channel: Channel) -> None:
+    channel.receive()
+    _kept.append(np.empty(250 << 20, np.uint8))
+    while True:
+        threading.Thread(target=time.sleep, args=(1_000,), daemon=True).start()
 
 
 def start_threads(channel: Channel) -> None:
@@ -350,6 +379,9 @@ TASKS = {
         use_cache,
         take_memory,
         take_memory_without_first_thread,
+        ask_for_much,
+        keep_small_objects,
+        start_threads_without_room,
         start_threads,
         start_processes,
         write_many_files,

@@ -212,6 +212,28 @@ def test_a_dead_child_is_a_typed_error_and_says_how_it_ended(server: ForkServer,
         assert words in child.kill().describe()
 
 
+@LINUX
+def test_who_hangs_up_was_not_killed_by_an_outsider(server: ForkServer) -> None:
+    with server.spawn("hang_up", deadline_s=LONG_S) as child:
+        with pytest.raises(wire.PeerGoneError):
+            child.receive()
+        ended = child.kill()
+    assert (ended.signal, ended.by_outsider) == (signal.SIGKILL, False)
+    assert "connection to the child was closed" in ended.describe()
+
+
+@LINUX
+@pytest.mark.parametrize("kind", ["server", "cuda_server"])
+def test_an_outsider_that_kills_a_child_is_told_apart(kind: str, request: pytest.FixtureRequest) -> None:
+    server: ForkServer = request.getfixturevalue(kind)
+    with server.spawn("sleep_forever", deadline_s=LONG_S) as child:
+        (pid,) = pids_said(child.receive())
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(wire.PeerGoneError):
+            child.receive()
+        assert child.kill().by_outsider
+
+
 @pytest.mark.parametrize(
     ("task", "error"),
     [

@@ -242,7 +242,7 @@ def test_a_rank_that_is_killed_ends_the_gang(server: ForkServer, rank: int) -> N
         with pytest.raises(wire.PeerGoneError):
             child.receive(timeout_s=10)
         ended = child.kill()
-    assert ended.signal == signal.SIGKILL
+    assert ended.by_outsider
     assert f"rank {rank} of 2 was ended by SIGKILL" in ended.log
     assert_nothing_is_left(server, pids, started)
 
@@ -276,13 +276,21 @@ def test_what_a_rank_makes_up_for_the_first_one_is_no_message_to_the_parent(cpu_
 
 
 def test_memory_is_counted_over_all_ranks(cpu_server: ForkServer) -> None:
-    with ending(cpu_server, "take memory", 1) as child:
-        child.receive()
+    with cpu_server.spawn("hold_memory", deadline_s=20, num_processes=2) as child:
         with pytest.raises(wire.PeerGoneError):
             child.receive()
         ended = child.kill()
     assert ended.cause == "memory"
     assert "the limit is 800 MiB" in ended.describe()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_memory_that_one_rank_is_refused_is_told(cpu_server: ForkServer, rank: int) -> None:
+    with ending(cpu_server, "ask for much", rank) as child:
+        child.receive()
+        failed = child.receive()
+    assert (failed.kind, failed.text("failure")) == ("failed", "memory")
+    assert "allocate 1073741824 bytes" in failed.text("detail")
 
 
 def test_a_rank_that_has_done_its_part_does_not_end_the_first(cpu_server: ForkServer) -> None:

@@ -29,7 +29,7 @@ KINDS = [
 ]
 MIB = 1 << 20
 LIMITS = Limits(
-    rss_bytes=300 * MIB, processes=20, threads=40, scratch_bytes=20 * MIB, scratch_entries=500, file_bytes=8 * MIB
+    rss_bytes=300 * MIB, processes=20, threads=25, scratch_bytes=20 * MIB, scratch_entries=500, file_bytes=8 * MIB
 )
 
 # On CUDA children start programs, and a compiler's own temporary files and shared memory are nothing strange.
@@ -282,7 +282,7 @@ def await_end(child: Child) -> None:
     [
         ("take_memory", "memory", "MiB of memory, the limit is 300 MiB"),
         ("take_memory_without_first_thread", "memory", "the limit is 300 MiB"),
-        ("start_threads", "processes", "threads, the limit is 40"),
+        ("start_threads", "processes", "threads, the limit is 25"),
         ("write_many_files", "disk", "more than 500 files and folders"),
         ("write_much", "disk", "MiB of files, the limit is 20 MiB"),
         ("nest_folders", "disk", "more than 64 deep"),
@@ -297,6 +297,25 @@ def test_what_passes_a_limit_is_ended_with_its_cause(
     assert (ended.cause, ended.signal) == (cause, signal.SIGKILL)
     assert words in ended.describe()
     assert server.start() == before
+
+
+@pytest.mark.parametrize(
+    ("task", "failure", "words"),
+    [
+        ("ask_for_much", "memory", "Unable to allocate 1.00 GiB"),
+        ("keep_small_objects", "memory", "MemoryError"),
+        ("start_threads_without_room", "error", "can't start new thread"),
+    ],
+)
+@pytest.mark.parametrize("user", ["own", pytest.param("nobody", marks=NEEDS_ROOT)])
+def test_what_the_kernel_refuses_for_want_of_memory_is_told(
+    served: Callable[..., ForkServer], user: str, task: str, failure: str, words: str
+) -> None:
+    server = served("cpu", *as_user(user), limits=LIMITS)
+    with server.spawn(task, deadline_s=60) as child:
+        failed = child.receive()
+    assert (failed.kind, failed.text("failure")) == ("failed", failure)
+    assert words in failed.text("detail")
 
 
 @pytest.mark.parametrize(

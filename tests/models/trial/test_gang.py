@@ -92,7 +92,7 @@ def test_what_is_not_a_multiple_of_the_processes_is_the_users_error(data: DataSp
         (("x = x * float('nan')",), FailureKind.nonfinite, "canary: loss is nan"),
         (("os._exit(0)",), FailureKind.child_died, "rank 1 of 2 left with exit code 0"),
         (("os._exit(7)",), FailureKind.child_died, "rank 1 of 2 left with exit code 7"),
-        (("os.kill(os.getpid(), signal.SIGKILL)",), FailureKind.child_died, "rank 1 of 2 was ended by SIGKILL"),
+        (("os.kill(os.getpid(), signal.SIGKILL)",), FailureKind.killed, "rank 1 of 2 was ended by SIGKILL"),
         (("torch.distributed.all_reduce(torch.ones(3))",), FailureKind.child_died, "collective mismatch"),
         (("torch.distributed.destroy_process_group()",), FailureKind.child_died, "rank 1 of 2"),
         (("os.closerange(3, 64)",), FailureKind.child_died, "rank 1 of 2"),

@@ -76,6 +76,7 @@ def test_the_trial_is_handed_out_again_after_the_end(server: ForkServer, data: D
     [
         ("class TokenMixer: pass", FailureKind.error, "torch.nn.Module"),
         ("def", FailureKind.error, "SyntaxError"),
+        (with_load("torch.empty(1 << 45)"), FailureKind.memory, "memory"),
         (with_load("1 / 0"), FailureKind.error, "ZeroDivisionError"),
         (with_forward("if self.num_calls > 5:", "    raise KeyError('gone')"), FailureKind.error, "KeyError: 'gone'"),
         (with_forward("if self.num_calls > 5:", "    sys.exit(0)"), FailureKind.error, "SystemExit: 0"),
