@@ -318,9 +318,10 @@ class Campaign:
         return flow.look_ahead or LookAhead(num_slots, trial_s, flow.most_in_flight)
 
     def _num_desks(self) -> int:
-        """A grammar proposes in milliseconds, at one desk and in order; who thinks for minutes has one of its own."""
+        """A grammar proposes in milliseconds, at a desk for each gate and in order; who thinks for minutes has its own."""
+        assert self.cluster is not None
         slow = [arm for arm in self.settings.arms.drawn if arm_named(arm).reads]
-        return (self.settings.flow.look_ahead or self.settings.flow.most_in_flight) if slow else 1
+        return (self.settings.flow.look_ahead or self.settings.flow.most_in_flight) if slow else self.cluster.num_gates
 
     def _closed(self) -> set[int]:
         return self.population.closed(self.settings.ladder.first.name, self.settings.may_repair)
