@@ -318,7 +318,7 @@ class Campaign:
         return flow.look_ahead or LookAhead(num_slots, trial_s, flow.most_in_flight)
 
     def _num_desks(self) -> int:
-        """A grammar proposes in milliseconds, at a desk for each gate and in order; who thinks for minutes has its own."""
+        """A grammar proposes in milliseconds, at a desk for each gate; who thinks for minutes has one of its own."""
         assert self.cluster is not None
         slow = [arm for arm in self.settings.arms.drawn if arm_named(arm).reads]
         return (self.settings.flow.look_ahead or self.settings.flow.most_in_flight) if slow else self.cluster.num_gates
