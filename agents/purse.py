@@ -106,6 +106,7 @@ class Purse:
             self._paid[_question(call)] = call
         self._open: dict[str, _Open] = {}
         self._training: dict[str, Reservation] = {}  # by trial
+        self._charged: set[str] = set()  # attempts that were booked
         self._outbox = _Outbox()
         self._write_ahead = write_ahead
         self._clock, self._now = clock, now
@@ -204,14 +205,20 @@ class Purse:
         return answer
 
     async def settle(self, reservation: Reservation, charge: Charge) -> None:
-        """Book what the attempt took, here and as a row."""
-        self.ledger.settle(reservation, cost_of(charge))
+        """Book what the attempt took, here and as a row; once, whoever was killed before it heard so asks again."""
+        known = charge.charge_id in self._charged
+        self.ledger.settle(reservation, Cost() if known else cost_of(charge))
         self._training.pop(charge.trial_id, None)
-        async with self._changed:
-            self._put(charge)
+        if not known:
+            self._charged.add(charge.charge_id)
+            async with self._changed:
+                self._put(charge)
 
     async def book(self, charge: Charge) -> None:
         """The same for an attempt whose end nobody answered for: its reservation serves the next attempt."""
+        if charge.charge_id in self._charged:
+            return
+        self._charged.add(charge.charge_id)
         self.ledger.restore([Spend(account=account_of(charge), settled=cost_of(charge), num_settled=1)])
         async with self._changed:
             self._put(charge)

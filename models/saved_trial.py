@@ -8,7 +8,7 @@ from collections.abc import Callable
 from cognition.records import FailureKind, Trial
 from models.checkpoints import Checkpoint, CheckpointError, Checkpoints, CheckpointSpec
 
-_FOR_ANOTHER_ATTEMPT = (FailureKind.cancelled, FailureKind.worker_died)
+_FOR_ANOTHER_ATTEMPT = (FailureKind.cancelled, FailureKind.worker_died, FailureKind.killed)
 _EARLY_SHARE = 0.5  # of the cadence: a child that hands over sooner is not written for
 
 

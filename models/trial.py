@@ -84,7 +84,13 @@ class TrialRun:
         self._started_at = self._clock.now()
         self._deadline = 0.0
         self._unseen = ""  # digest of the evaluation's text
+        self._taking_up = False
         self._points = self._run()
+
+    @property
+    def taking_up(self) -> bool:
+        """The point that was handed out last is one of an earlier attempt, told again."""
+        return self._taking_up
 
     @property
     def started_at(self) -> float:
@@ -143,7 +149,9 @@ class TrialRun:
             if problem := source_problem(self._job.source):
                 raise TrialError(FailureKind.error, problem)
             if before is not None:
+                self._taking_up = True
                 yield from self._take_up(before)
+                self._taking_up = False
             spent_s = before.spent_s if before is not None else 0.0
             self._deadline = time.monotonic() + self._job.stage.deadline_s - spent_s
             if before is None:

@@ -38,6 +38,7 @@ from agents.telling import one_line
 from cognition.embedding import Vectors
 from cognition.records import (
     Candidate,
+    FailureKind,
     Insight,
     LlmCall,
     Pace,
@@ -62,7 +63,7 @@ _NICENESS = 10
 _SETTLE_POLL_S = 0.2
 _REBUILD_S = 120.0  # for which a lost engine is waited for
 _ASK_AGAIN_S = 0.5
-_GENERATIONS_AHEAD = 8  # who starts late may not know how many engines there were
+_GENERATIONS_AHEAD = 64  # who starts late may not know how many engines there were
 _HOST_RETRIES = 2  # a dead worker is not the candidate's fault, nor is one death by another's hand
 
 
@@ -322,10 +323,11 @@ class TrialEngineActor:
             stopping={name: stage.stopping for name, stage in settings.stages.items()},
             num_founders=len(settings.campaign.founders),
             past=past,
+            ended=_leave,
         )
 
     async def run(self, order: Order) -> Trained:
-        return await asyncio.wrap_future(self._engine.submit(order))
+        return await asyncio.shield(asyncio.wrap_future(self._engine.submit(order)))
 
     async def running(self) -> tuple[RunningTrial, ...]:
         return self._engine.running()
@@ -376,7 +378,8 @@ class EngineRunner:
             trained = await self._run(order)
             trial = dataclasses.replace(trained.trial, pool=share.pool, num_gpus=share.num_gpus)
             await self.ledger.settle.remote(reservation, charge_of(candidate, trial, share))
-            if job.checkpoints is None or trial.steps <= furthest:  # who goes on from a checkpoint comes to an end
+            preempted = trial.failure is FailureKind.worker_died and job.checkpoints is not None
+            if not (preempted and trial.steps > furthest):  # who goes on from a checkpoint comes to an end
                 tries -= 1
             furthest = max(furthest, trial.steps)
             if trial.failure not in DONE_AGAIN or tries == 0:
@@ -414,6 +417,11 @@ class EngineRunner:
                 generation += 1
             missing_since = time.monotonic()
         raise UsageError("the trial engine ended and was not rebuilt: the same command goes on")
+
+
+def _leave() -> None:
+    """End this actor's process: the crew sees that, and builds another engine."""
+    os._exit(1)
 
 
 def _engine_from(name: str, generation: int) -> tuple[int, Any] | None:

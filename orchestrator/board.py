@@ -157,7 +157,7 @@ class JobBoard:
                 if len(self._kept) > _MOST_KEPT:
                     del self._kept[next(iter(self._kept))]
             self._condition.notify_all()
-        if future is not None:
+        if future is not None and not future.done():  # whoever asked may have turned away
             future.set_result(trained)
 
     def lost(self, trial_id: str, detail: str) -> None:

@@ -179,7 +179,7 @@ class Campaign:
         watch = asyncio.ensure_future(self._watch(main))
         watch.add_done_callback(lambda _: _broken(watch) and main.cancel())  # nobody would hear of a stop any more
         head = asyncio.ensure_future(self._watch_head(main))
-        on_signals(lambda name: self.halt.signalled(name, time.monotonic()))
+        on_signals(lambda name: self._signalled(name, main))
         try:
             await main
         except asyncio.CancelledError:
@@ -245,6 +245,11 @@ class Campaign:
         self.halt.ask(why, at_once=True)
         self._cut_off(main)  # at once: the watch may wait for an actor that cannot be reached
 
+    def _signalled(self, name: str, main: asyncio.Future[None]) -> None:
+        self.halt.signalled(name, time.monotonic())
+        if self.halt.at_once:
+            self._cut_off(main)  # whatever the watch waits for
+
     def _cut_off(self, main: asyncio.Future[None]) -> None:
         self.rows.hurry()  # steps that are cut off wait for their rows
         main.cancel()
@@ -262,7 +267,9 @@ class Campaign:
     async def _note(self, running: Sequence[RunningTrial]) -> None:
         """Write down which attempts to train have begun, so that none is lost without a charge."""
         now = time.time()
-        if self._starts.lost(running) and not self.rows.held:  # the watch never waits for the disk
+        if self._starts.lost(running):
+            if self.rows.held:  # the watch never waits for the disk; what is lost is booked once it takes rows
+                return
             await self._books.caught_up()  # a dead worker's charge may be on its way
             for charge in self._starts.lost(running):
                 await self._crew.ledger.book.remote(charge)

@@ -33,6 +33,7 @@ from models.slots import SLOTS
 from orchestrator.arms import ArmSettings, resolved_arms
 from orchestrator.budget import BudgetSettings
 from orchestrator.cognition_settings import CognitionSettings
+from orchestrator.early_stopping.settings import NONE
 from orchestrator.errors import UsageError
 from orchestrator.founders import founder_names
 from orchestrator.language import recorded, require_keys
@@ -205,6 +206,12 @@ class Settings:
             raise ValueError(
                 "novelty.ask_model is true and no language model plays the judge: name models (llm=local), or leave it "
                 "false"
+            )
+        above = [upper.name for _, upper in self.ladder.climbs if self.stages[upper.name].stopping.policy != NONE]
+        if self.deterministic and above:
+            raise ValueError(
+                f"deterministic is true and stages.{above[0]}.stopping.policy is not none: above the first stage the "
+                "clock decides who is compared with whom; use none there"
             )
         check_pools(self.pools)
         for name, run in self.stages.items():

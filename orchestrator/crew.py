@@ -16,6 +16,7 @@ from agents.llm.prices import prices_of
 from agents.protocols import Proposer
 from agents.purse import PurseState
 from agents.telling import one_line
+from cognition.reader import NoLineage
 from cognition.records import LlmCall
 from orchestrator import actors, placement
 from orchestrator.cluster import Cluster
@@ -59,9 +60,11 @@ class Crew:
         self._recording = tuple(recording)
         self._past = past
         self._others = placement.groups_of_this_job()  # of whoever uses this Ray beside the campaign
+        self._former: list[Any] = []  # engines that ended
+        self._draining = False
         self._generation = 0  # of the engine
         self._rebuilt = 0  # generations in a row without a finished trial
-        self.engine = self._engine()
+        self.engine = self._engine(past())
         self.examiners = Examiners([self._examiner(index) for index in range(cluster.num_gates)])
         self.ledger = self._host(
             "ledger",
@@ -116,9 +119,9 @@ class Crew:
         """The engine works."""
         self._rebuilt = 0
 
-    def _engine(self) -> Any:
+    def _engine(self, past: Recalled) -> Any:
         role = actors.generation_name("engine", self._generation)
-        return self._host(role, actors.TrialEngineActor, self._settings, self._past(), restarts=0, retries=0)
+        return self._host(role, actors.TrialEngineActor, self._settings, past, restarts=0, retries=0)
 
     def _rebuild(self, why: str) -> None:
         """Another engine in place of one that ended; its trials are asked for again by those who wait for them.
@@ -130,11 +133,18 @@ class Crew:
                 f"the trial engine ended {1 + self._rebuilt} times in a row without a finished trial, the last because "
                 f"of {one_line(why, 300)}: look at Ray's logs; the same command goes on"
             )
+        try:
+            past = self._past()
+        except (OSError, NoLineage):  # the store is away: at the next look
+            return
         self._rebuilt += 1
         self._generation += 1
+        self._former.append(self.engine)  # Ray forgets the name of an actor that nobody holds
         self._started.remove(self.engine)
         placement.remove(placement.groups_of_this_job() - self._others)
-        self.engine = self._engine()
+        self.engine = self._engine(past)
+        if self._draining:
+            self.engine.drain.remote()
 
     def _examiner(self, index: int) -> Any:
         pool = self._settings.pools[GATE]
@@ -142,6 +152,7 @@ class Crew:
 
     async def drain(self) -> None:
         """No more trials are handed out; those that hold a slot go on."""
+        self._draining = True
         with contextlib.suppress(ray.exceptions.RayError):
             await self.engine.drain.remote()
 

@@ -20,7 +20,7 @@ class LookAhead:
 
     def __init__(self, num_slots: int, trial_s: float, most: int) -> None:
         """`trial_s`: what a trial is expected to take until the first one has ended; `most`: never more than this."""
-        self._num_slots, self._most = num_slots, max(most, num_slots + 1)
+        self._num_slots, self._most = num_slots, most
         self._outside_s: deque[float] = deque(maxlen=_REMEMBERED)
         self._trial_s: deque[float] = deque([trial_s], maxlen=_REMEMBERED)
 

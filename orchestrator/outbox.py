@@ -89,6 +89,7 @@ class Outbox:
             except ValueError:
                 self._held.popleft()
                 self._num_written += 1
+                self._changed.set()
                 raise
             self._held.popleft()
             self._num_written += 1
@@ -126,6 +127,10 @@ class Outbox:
             except OSError as again:
                 error = again
                 continue
+            except ValueError as refused:  # rows that no store would take: whoever waits has to hear of it
+                self._broken = f"rows that were held cannot be written ({refused})"
+                self._changed.set()
+                return
             self._retrying = None
             self._report(TAKEN_AGAIN, f"after {time.monotonic() - since:.0f} s; {num} rows that were held are on disk")
             return

@@ -60,7 +60,8 @@ class Shares:
             lacking = self._lacking(pool)
             if not lacking:
                 return name
-            kept |= lacking
+            if all(self._capacity.get(kind, 0.0) >= amount - 1e-6 for kind, amount in pool.bundle.items()):
+                kept |= lacking  # what no node is left for waits for itself alone
         return None
 
     def take(self, name: str, expected_s: float) -> None:

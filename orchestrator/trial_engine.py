@@ -18,7 +18,7 @@ import socket
 import tempfile
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ from orchestrator.early_stopping.settings import StoppingSettings  # noqa: E402
 from orchestrator.pools import Pool  # noqa: E402
 
 _BOARDS: dict[str, JobBoard] = {}
+_log = logging.getLogger(__name__)
 
 
 class QueueSearcher(Searcher):
@@ -145,7 +146,7 @@ class TrialHost(tune.Trainable):
         if isinstance(item, Trial):
             self._run = None
             return {"outcome": item, "done": True}
-        return {"metric": item, "loss": item.loss}
+        return {"metric": item, "loss": item.loss, "again": self._run.taking_up}
 
     def end_trial(self, reason: str = "") -> None:
         """Nothing of the trial runs on; with a reason it is over for good, and nothing is kept to go on from."""
@@ -173,6 +174,7 @@ class TrialEngine:
         stopping: policies by stage, which may stop trials under way; nothing is stopped at other stages.
         num_founders: candidates with lower numbers are never stopped.
         past: what policies compare with from the beginning.
+        ended: called, in its thread, when the Tuner has ended although nobody closed the engine: nothing runs any more.
     """
 
     def __init__(
@@ -184,12 +186,14 @@ class TrialEngine:
         stopping: Mapping[str, StoppingSettings] | None = None,
         num_founders: int = 0,
         past: Recalled | None = None,
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
         self._name = uuid.uuid4().hex
         self._pools = dict(pools)
         self._board = _BOARDS.setdefault(self._name, JobBoard(pools, most, _capacity))
         self._host = host
         self._sandbox = sandbox or SandboxSettings()
+        self._ended = ended
         self._scheduler = EarlyStopping(stopping or {}, num_founders, self._board.decided)
         if past is not None:
             self._scheduler.recall(past)
@@ -220,6 +224,16 @@ class TrialEngine:
         self._scratch.cleanup()
 
     def _tune(self) -> None:
+        """The Tuner's thread: whatever ends it is written down, and told."""
+        try:
+            self._fit()
+        except Exception:  # noqa: BLE001  the thread's boundary: Tune raises whatever its disk or its cluster does
+            _log.exception("the Tuner ended")
+        finally:
+            if not self._board.closed:
+                self._ended()
+
+    def _fit(self) -> None:
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
         pools = self._pools
 

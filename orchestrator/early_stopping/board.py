@@ -59,22 +59,25 @@ class StoppingBoard:
             for trial in ended.values():
                 self._end(trial)
 
-    def point(self, job: TrialJob, metric: Metric, number: int, horizon: int | None) -> bool:
+    def point(self, job: TrialJob, metric: Metric, number: int, horizon: int | None, *, again: bool = False) -> bool:
         """Note a point of a trial under way; True: it has to stop now.
 
         Args:
             number: the candidate's.
             horizon: only peers up to this number count; None: all that are known at this moment.
+            again: the trial goes on from a checkpoint and tells of an earlier attempt's points: they were judged then.
         """
         policy, book = self._policies.get(job.stage.name), self._books.get(job.stage.name)
         if policy is None or book is None or metric.task != TEXT:
             return False
         with self._lock:
             book.add_point(job.trial_id, number, metric.step, metric.loss)
-            if number < self._num_founders:
+            if number < self._num_founders or again:
                 return False
             known = self._decided.get(job.trial_id)
             if known is None:
+                if not policy.first_look * job.stage.steps <= metric.step < job.stage.steps:
+                    return False  # as the policy would say, without asking all peers
                 decision = decide(policy, book.curve(job.trial_id), job.stage.steps, book.peers(job.trial_id, horizon))
                 if not decision.stop:
                     return False

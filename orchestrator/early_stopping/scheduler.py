@@ -42,7 +42,8 @@ class EarlyStopping(FIFOScheduler):
         board = _BOARDS.get(self.board_name)
         if board is None or not isinstance(metric, Metric):
             return str(TrialScheduler.CONTINUE)
-        stops = board.point(config["job"], metric, config["number"], config.get("horizon"))
+        again = bool(result.get("again"))
+        stops = board.point(config["job"], metric, config["number"], config.get("horizon"), again=again)
         return str(TrialScheduler.STOP if stops else TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:

@@ -240,6 +240,17 @@ async def test_a_restarted_engineer_holds_a_trial_once(settings: Settings, ended
     assert await ledger.reserve.remote("explore/grammar", worst, "a") != first
 
 
+async def test_an_attempt_that_is_settled_twice_is_booked_once(settings: Settings, ended: list[Any]) -> None:
+    """Whoever settled it was killed before it heard so, and asks again."""
+    _, ledger = runner_on(settings, Limits(), [], ended)
+    charge = make_charge(CHILD, slot_s=36.0)
+    for _ in range(2):
+        held = await ledger.reserve.remote("explore/grammar", Cost(slot_hours=1.0), charge.trial_id)
+        await ledger.settle.remote(held, charge)
+    assert (await ledger.total.remote()).slot_hours == pytest.approx(0.01)
+    assert await ledger.rows.remote(wait=False) == (charge,)
+
+
 # ---- burn -----------------------------------------------------------------------------------------------------
 
 

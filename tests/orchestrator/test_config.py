@@ -93,3 +93,9 @@ def test_plain_values_are_yaml_safe_and_complete() -> None:
     values = plain(settings_from(compose(["+campaign=linear_attn", "scale=tiny"])))
     assert values["scale"]["stages"][0]["size"]["hidden_size"] == 32
     assert values["arms"]["weights"]["grammar"] == 3
+
+
+def test_in_deterministic_mode_nothing_is_stopped_above_the_first_stage() -> None:
+    given = ["+campaign=linear_attn", "deterministic=true", "+stages.verify.stopping.policy=median"]
+    with pytest.raises(UsageError, match=r"stages\.verify\.stopping\.policy is not none.*use none there"):
+        settings_from(compose(given))

@@ -70,6 +70,15 @@ def test_what_waits_for_cards_does_not_hold_up_what_needs_none() -> None:
     assert shares.next(["cpu", "node"]) == "cpu"
 
 
+def test_what_no_node_is_left_for_holds_nobody_else_up() -> None:
+    shares = Shares({"small": Pool(gpus=1), "node": Pool(gpus=8)})
+    shares.has({"CPU": 16, "GPU": 4})  # the node of eight is gone
+    for _ in range(4):
+        assert shares.next(["small", "node"]) == "small"
+        shares.take("small", 60)
+    assert shares.next(["small", "node"]) is None
+
+
 def test_limits_of_a_pool_and_of_all() -> None:
     shares = Shares({"explore": Pool(limit=2), "verify": Pool()}, most=3)
     shares.has({"CPU": 100})

@@ -166,6 +166,15 @@ def test_what_the_store_holds_is_recalled_and_not_told_again() -> None:
     assert [stop.trial_id for stop in again.told] == ["t51"]
 
 
+def test_points_that_a_resumed_trial_tells_again_are_not_judged_again() -> None:
+    asked = Asked()
+    asked.train_all(GOOD)
+    points = metrics_of(50, 3.0)
+    assert not any(asked.board.point(job(50), metric, 50, None, again=True) for metric in points)
+    assert asked.told == []
+    assert asked.board.point(job(50), points[len(points) // 2], 50, None)
+
+
 @pytest.mark.parametrize("policy", ["halving", "median", "extrapolation"])
 def test_the_clock_changes_nothing_where_there_is_a_horizon(policy: str) -> None:
     """Candidates beyond the horizon may have come far, or not at all."""
