@@ -170,9 +170,10 @@ def test_points_that_a_resumed_trial_tells_again_are_not_judged_again() -> None:
     asked = Asked()
     asked.train_all(GOOD)
     points = metrics_of(50, 3.0)
-    assert not any(asked.board.point(job(50), metric, 50, None, again=True) for metric in points)
+    earlier, rest = points[:6], points[6:]
+    assert not any(asked.board.point(job(50), metric, 50, None, again=True) for metric in earlier)
     assert asked.told == []
-    assert asked.board.point(job(50), points[len(points) // 2], 50, None)
+    assert asked.board.point(job(50), rest[0], 50, None)
 
 
 @pytest.mark.parametrize("policy", ["halving", "median", "extrapolation"])
