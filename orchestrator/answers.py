@@ -8,6 +8,7 @@ from typing import Any
 import ray
 
 from agents.protocols import NoProposal
+from agents.telling import one_line
 from orchestrator.errors import UsageError
 
 _GONE = "the process of one of the campaign's actors ended and cannot be restarted"
@@ -31,7 +32,7 @@ async def answer(call: Any) -> Any:
         if isinstance(cause, UsageError | NoProposal):
             raise cause from None
         if isinstance(cause, ray.exceptions.RayActorError):
-            raise UsageError(_GONE) from error
+            raise UsageError(f"{_GONE} ({one_line(str(error), 300)}): the same command goes on") from error
         raise
     except ray.exceptions.RayActorError as error:
-        raise UsageError(_GONE) from error
+        raise UsageError(f"{_GONE} ({one_line(str(error), 300)}): the same command goes on") from error

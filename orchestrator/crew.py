@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from agents.llm.prices import prices_of
 from agents.protocols import Proposer
@@ -192,9 +193,20 @@ class Crew:
     def _host(
         self, role: str, kind: type[Any], *arguments: Any, restarts: int = -1, retries: int = 3, cpus: float = 0
     ) -> Any:
-        """An actor that takes no CPU from trials unless told; restarted, and asked again, when its process dies."""
+        """An actor that takes no CPU from trials unless told; restarted, and asked again, when its process dies.
+
+        Those that take none live on the driver's node: a node that is lost takes trials along, not the ledger.
+        """
         remote: Any = ray.remote(kind)
-        options = {"num_cpus": cpus, "max_restarts": restarts, "max_task_retries": retries, "name": self._name(role)}
+        options: dict[str, Any] = {
+            "num_cpus": cpus,
+            "max_restarts": restarts,
+            "max_task_retries": retries,
+            "name": self._name(role),
+        }
+        if not cpus:
+            here = ray.get_runtime_context().get_node_id()
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node_id=here, soft=True)
         actor = remote.options(**options).remote(*arguments)
         self._started.append(actor)
         return actor

@@ -116,10 +116,12 @@ def test_a_store_that_goes_away_and_comes_back_is_waited_for(undisturbed: Path, 
     assert saboteur.lines == [REFUSED, TAKEN_AGAIN]
     assert ledger(folder) == ledger(undisturbed)
     assert_tidy(folder)
-    # What costs waits until its intent is on disk: no trial was begun meanwhile.
+    # What costs waits until its intent is on disk: what began meanwhile had been asked for before.
     refused, again = events(folder, REFUSED)[0].created_at, events(folder, TAKEN_AGAIN)[0].created_at
     assert refused < again
-    assert not [trial for trial in trials(folder) if refused + 0.5 < trial.started_at < again]
+    asked = {intent.subject: intent.created_at for intent in events(folder, "intent")}
+    begun = [trial for trial in trials(folder) if refused < trial.started_at < again]
+    assert all(asked[f"train/{trial.trial_id}"] < refused for trial in begun)
 
 
 def test_a_stop_does_not_wait_for_a_store_that_stays_away(ray_here: None, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from models.scale import load_scale
 from orchestrator.config import Settings, compose, settings_from
+from orchestrator.early_stopping.settings import StoppingSettings
 from orchestrator.errors import UsageError
 from orchestrator.stages import Ladder, StageSettings
 
@@ -23,7 +24,7 @@ def refusal(*overrides: str, scale: str = "tiny") -> str:
 def test_exploration_takes_everybody_and_the_best_three_climb_to_verification() -> None:
     found = settings()
     assert found.stages == {
-        "explore": StageSettings(pool="explore"),
+        "explore": StageSettings(pool="explore", stopping=StoppingSettings(policy="extrapolation")),
         "verify": StageSettings(pool="verify", best=3),
     }
     assert found.ladder.first.name == "explore"
