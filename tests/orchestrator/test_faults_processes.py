@@ -58,7 +58,7 @@ def test_chaos(undisturbed: Path, tmp_path: Path, seed: int) -> None:
             next_kill = time.monotonic() + rng.uniform(4, 9)  # Ray takes some seconds to start
             while running.driver.poll() is None:
                 time.sleep(0.1)
-                if time.monotonic() >= next_kill and len(killed) < 7:
+                if time.monotonic() >= next_kill and len(killed) < 5:
                     kind = rng.choice(kinds)
                     if kill(running.of_kind(kind), rng) is not None:
                         killed.append(kind)

@@ -158,6 +158,7 @@ class CutOff:
             raise Cut
 
 
+@pytest.mark.nightly
 def test_who_climbed_before_a_cut_is_trained_after_it_and_named_once(ray_here: None, tmp_path: Path) -> None:
     folder = tmp_path / "cut"
     with pytest.raises(ExceptionGroup):

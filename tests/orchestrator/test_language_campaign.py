@@ -139,6 +139,7 @@ def test_rewards_are_rows_of_whoever_was_asked(recorded: tuple[Result, list[LlmC
     assert all(0 <= reward.reward <= 1 for reward in rewards)
 
 
+@pytest.mark.nightly
 def test_the_recording_runs_again_without_a_server(recorded: tuple[Result, list[LlmCall]], tmp_path: Path) -> None:
     original, calls = recorded
     folder = tmp_path / "again"
@@ -217,6 +218,7 @@ def test_a_campaign_ends_when_one_thing_fails_at_a_fifth(ray_here: None, tmp_pat
     assert {report.number for report in Reader(folder).rows(Report)} == {0, 1, 2, 3}
 
 
+@pytest.mark.nightly
 def test_it_stops_without_answers_and_within_one_call_of_its_budget_and_goes_on(ray_here: None, tmp_path: Path) -> None:
     folder = tmp_path / "poor"
     price = "+llm.models.served.price={input: 1.0, output: 4.0, cached: 0.1}"

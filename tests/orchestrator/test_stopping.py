@@ -286,6 +286,7 @@ def test_what_a_killed_campaign_had_under_way_is_charged_once(ray_here: None, st
     assert lost_in(folder) == lost
 
 
+@pytest.mark.nightly
 def test_the_stop_command_waits_for_what_is_nearly_done_unless_it_is_told_now(
     start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
