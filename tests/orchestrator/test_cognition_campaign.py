@@ -112,7 +112,6 @@ def test_elements_are_traced_to_what_their_author_names_and_papers_to_what_came_
     assert any(row[0] and row[1] for row in influence)
 
 
-@pytest.mark.nightly
 def test_a_second_campaign_uses_what_the_first_learned(ray_here: None, informed: Result, tmp_path: Path) -> None:
     folder = tmp_path / "second"
     with ModelServer(answer) as server:
