@@ -82,6 +82,7 @@ def campaign(settings: Settings, *rows: Record) -> Any:
         folder=SimpleNamespace(path=Path("runs/x")),
         set_aside=(),
         layers=(),
+        started_at=0.0,
         elapsed_s=0.0,
     )
 
