@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import os
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,7 @@ from agents.explaining import ExplainingAnalyst
 from agents.ideas import IdeaJudge
 from agents.inbox import InboxProposer
 from agents.judge import Judge
-from agents.ledger import Cost, Limits, Refusal, Reservation
+from agents.ledger import Cost, Limits, Refusal
 from agents.llm.client import BudgetExhausted, Client, NobodyToAsk
 from agents.llm.embedding import LlmEmbedder
 from agents.llm.prices import prices_of
@@ -38,7 +36,6 @@ from agents.telling import one_line
 from cognition.embedding import Vectors
 from cognition.records import (
     Candidate,
-    FailureKind,
     Insight,
     LlmCall,
     Pace,
@@ -46,29 +43,18 @@ from cognition.records import (
     Synthesis,
     Trial,
     Verdict,
-    trial_id_of,
 )
 from models.sandbox.layer import Layer
 from models.sandbox.settings import SandboxSettings
 from models.slots import published_source
-from models.trial import ExamJob, TrialJob
+from models.trial import ExamJob
 from orchestrator.arms import ARMS
-from orchestrator.board import DONE_AGAIN, Order, RunningTrial
-from orchestrator.charges import charge_of, share_of
 from orchestrator.config import Settings
-from orchestrator.early_stopping.recalled import Recalled
-from orchestrator.errors import BudgetReached, UsageError
+from orchestrator.engine_actor import EngineRunner
+from orchestrator.errors import BudgetReached, UsageError, reached
 
 _NICENESS = 10
-_SETTLE_POLL_S = 0.2
-_REBUILD_S = 120.0  # for which a lost engine is waited for
-_ASK_AGAIN_S = 0.5
-_GENERATIONS_AHEAD = 64  # who starts late may not know how many engines there were
 _HOST_RETRIES = 2  # a dead worker is not the candidate's fault, nor is one death by another's hand
-
-
-def _reached(reason: str) -> str:
-    return f"budget reached, {reason}: a larger one goes on from here"
 
 
 def _give_way() -> None:
@@ -110,7 +96,7 @@ def _within_budget() -> Iterator[None]:
     try:
         yield
     except BudgetExhausted as error:
-        raise BudgetReached(_reached(str(error))) from None
+        raise BudgetReached(reached(str(error))) from None
     except NobodyToAsk as error:
         raise UsageError(
             f"no model can be asked any more ({one_line(str(error), 300)}): mend the key, the account or the "
@@ -304,134 +290,3 @@ class RayPurse:
 
     async def close(self, ticket: Ticket, call: LlmCall, *, retry_after_s: float = 0.0) -> None:
         await self.ledger.close.remote(ticket, call, retry_after_s=retry_after_s)
-
-
-class TrialEngineActor:
-    """Hosts the trial engine: in an actor of its own, because Ray kills an actor's children with it.
-
-    When its process ends, the crew builds another one under the same name, and whoever waits asks that one.
-    """
-
-    def __init__(self, settings: Settings, past: Recalled) -> None:
-        """`past`: what stopping policies compare with from the beginning."""
-        from orchestrator.trial_engine import TrialEngine
-
-        self._engine = TrialEngine(
-            settings.pools,
-            settings.cluster.slots,
-            sandbox=settings.sandbox,
-            stopping={name: stage.stopping for name, stage in settings.stages.items()},
-            num_founders=len(settings.campaign.founders),
-            past=past,
-            ended=_leave,
-        )
-
-    async def run(self, order: Order) -> Trained:
-        return await asyncio.shield(asyncio.wrap_future(self._engine.submit(order)))
-
-    async def running(self) -> tuple[RunningTrial, ...]:
-        return self._engine.running()
-
-    async def waiting(self) -> Mapping[str, int]:
-        return self._engine.waiting()
-
-    async def drain(self) -> None:
-        self._engine.drain()
-
-    async def close(self) -> None:
-        await asyncio.to_thread(self._engine.close)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineRunner:
-    """The Engineer's `Runner`: reserves an attempt's worst cost, hands it to the engine, books what it took."""
-
-    engine: str  # the name of its generations
-    ledger: Any
-    settings: Settings
-
-    async def run(
-        self, candidate: Candidate, stage: str, seed: int, pace: Pace | None = None, horizon: int | None = None
-    ) -> Trained:
-        settings = self.settings
-        name = settings.stages[stage].pool
-        pool = settings.pools[name]
-        job = TrialJob(
-            trial_id=trial_id_of(candidate.candidate_id, stage, seed),
-            candidate_id=candidate.candidate_id,
-            source=candidate.source,
-            slot=candidate.slot,
-            stage=settings.scale.stage(stage),
-            seed=seed,
-            data=settings.data,
-            device=pool.device,
-            num_processes=pool.num_processes,
-            pace=pace,
-            anomalies=settings.anomalies,
-            checkpoints=settings.checkpoints.spec(settings.scale.stage(stage)),
-        )
-        order = Order(job=job, pool=name, number=candidate.number, horizon=horizon)
-        share = share_of(settings, stage)
-        tries, furthest = 1 + _HOST_RETRIES, 0
-        while True:
-            reservation = await self._reserve(f"{stage}/{candidate.arm}", share.worst(job.stage.deadline_s), job)
-            trained = await self._run(order)
-            trial = dataclasses.replace(trained.trial, pool=share.pool, num_gpus=share.num_gpus)
-            await self.ledger.settle.remote(reservation, charge_of(candidate, trial, share))
-            preempted = trial.failure is FailureKind.worker_died and job.checkpoints is not None
-            if not (preempted and trial.steps > furthest):  # who goes on from a checkpoint comes to an end
-                tries -= 1
-            furthest = max(furthest, trial.steps)
-            if trial.failure not in DONE_AGAIN or tries == 0:
-                break
-        return dataclasses.replace(trained, trial=trial)
-
-    async def _reserve(self, account: str, worst: Cost, job: TrialJob) -> Reservation:
-        """Wait for trials under way to be settled where that may make room."""
-        while True:
-            answer: Reservation | Refusal = await self.ledger.reserve.remote(account, worst, job.trial_id)
-            if isinstance(answer, Reservation):
-                return answer
-            if answer.final:
-                raise BudgetReached(_reached(answer.reason))
-            await asyncio.sleep(_SETTLE_POLL_S)
-
-    async def _run(self, order: Order) -> Trained:
-        """Ask again where the engine cannot be reached, or ended and another is being built in its place.
-
-        Raises UsageError when there is none for too long.
-        """
-        generation, missing_since = 0, time.monotonic()
-        while time.monotonic() - missing_since < _REBUILD_S:
-            found = _engine_from(self.engine, generation)
-            if found is None:  # not built yet; the one before has ended
-                await asyncio.sleep(_ASK_AGAIN_S)
-                continue
-            generation, engine = found
-            try:
-                trained: Trained = await engine.run.remote(order)
-                return trained
-            except ray.exceptions.ActorUnavailableError:
-                await asyncio.sleep(_ASK_AGAIN_S)
-            except ray.exceptions.ActorDiedError:
-                generation += 1
-            missing_since = time.monotonic()
-        raise UsageError("the trial engine ended and was not rebuilt: the same command goes on")
-
-
-def _leave() -> None:
-    """End this actor's process: the crew sees that, and builds another engine."""
-    os._exit(1)
-
-
-def _engine_from(name: str, generation: int) -> tuple[int, Any] | None:
-    """The first engine from this generation on that Ray knows by name, dead or alive, with its generation."""
-    for later in range(generation, generation + _GENERATIONS_AHEAD):
-        with contextlib.suppress(ValueError):
-            return later, ray.get_actor(generation_name(name, later))
-    return None
-
-
-def generation_name(engine: str, generation: int) -> str:
-    """The name of a campaign's first, second, ... engine: Ray keeps that of an actor which ended."""
-    return f"{engine}-{generation}"

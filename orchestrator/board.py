@@ -9,7 +9,7 @@ import concurrent.futures
 import dataclasses
 import threading
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -213,16 +213,6 @@ class JobBoard:
         with self._condition:
             now = time.monotonic()
             return tuple(_shown(known, now) for known in self._under_way.values() if known.started_at)
-
-    def waiting(self) -> Mapping[str, int]:
-        """Orders without a slot, by pool."""
-        with self._condition:
-            counts: dict[str, int] = defaultdict(int)
-            for name, waiting in self._waiting.items():
-                counts[name] = len(waiting)
-            for known in self._under_way.values():
-                counts[known.order.pool] += not known.started_at
-            return dict(counts)
 
     def drain(self) -> None:
         """Hand out nothing more; what is under way goes on."""

@@ -19,7 +19,7 @@ from agents.purse import PurseState
 from agents.telling import one_line
 from cognition.reader import NoLineage
 from cognition.records import LlmCall
-from orchestrator import actors, placement
+from orchestrator import actors, engine_actor, placement
 from orchestrator.cluster import Cluster
 from orchestrator.config import Settings
 from orchestrator.early_stopping.recalled import Recalled
@@ -121,8 +121,8 @@ class Crew:
         self._rebuilt = 0
 
     def _engine(self, past: Recalled) -> Any:
-        role = actors.generation_name("engine", self._generation)
-        return self._host(role, actors.TrialEngineActor, self._settings, past, restarts=0, retries=0)
+        role = engine_actor.generation_name("engine", self._generation)
+        return self._host(role, engine_actor.TrialEngineActor, self._settings, past, restarts=0, retries=0)
 
     def _rebuild(self, why: str) -> None:
         """Another engine in place of one that ended; its trials are asked for again by those who wait for them.

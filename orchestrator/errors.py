@@ -9,3 +9,8 @@ class UsageError(ValueError):
 
 class BudgetReached(UsageError):
     """Something was not started because its worst cost no longer fits the budget."""
+
+
+def reached(reason: str) -> str:
+    """What a `BudgetReached` says."""
+    return f"budget reached, {reason}: a larger one goes on from here"

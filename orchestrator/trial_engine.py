@@ -209,9 +209,6 @@ class TrialEngine:
     def running(self) -> tuple[RunningTrial, ...]:
         return self._board.running()
 
-    def waiting(self) -> Mapping[str, int]:
-        return self._board.waiting()
-
     def drain(self) -> None:
         self._board.drain()
 

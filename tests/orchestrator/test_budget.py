@@ -16,12 +16,13 @@ from agents.llm.settings import LlmSettings
 from agents.protocols import Trained
 from agents.purse import PurseState
 from cognition.records import Candidate, Charge, ChargeOutcome, FailureKind, TrialStatus
-from orchestrator.actors import EngineRunner, LedgerActor, generation_name
+from orchestrator.actors import LedgerActor
 from orchestrator.board import Order
 from orchestrator.budget import BudgetSettings, duration_s
 from orchestrator.burn import Burn, Plan, burn_of
 from orchestrator.charges import Share, Starts, charge_of, last_sign, lost
 from orchestrator.config import Settings, compose, settings_from
+from orchestrator.engine_actor import EngineRunner, generation_name
 from orchestrator.errors import BudgetReached, UsageError
 from orchestrator.estimate import StageWork
 from orchestrator.pools import Pool

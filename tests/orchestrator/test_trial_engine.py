@@ -181,7 +181,6 @@ def test_a_draining_board_hands_out_nothing_more() -> None:
     board.submit(order("first"))
     board.drain()
     assert board.take(block=False) is None
-    assert board.waiting() == {"small": 1}
 
 
 def test_a_closed_board_refuses_jobs_and_ends_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
