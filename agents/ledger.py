@@ -129,6 +129,11 @@ class BudgetLedger:
         del self._held[reservation.number]
         self._add(Spend(account=reservation.account, settled=actual, num_settled=1))
 
+    def release(self, reservation: Reservation) -> None:
+        """Give up a reservation: what it was held for is booked otherwise. ValueError if it is not held."""
+        if self._held.pop(reservation.number, None) != reservation:
+            raise ValueError(f"reservation {reservation.number} ({reservation.account}) is not held; release it once")
+
     def keep(self, reservation: Reservation) -> None:
         """Nobody will answer: the worst cost counts for good, marked as held. ValueError if it is not held."""
         if self._held.pop(reservation.number, None) != reservation:

@@ -196,8 +196,13 @@ class Purse:
 
     # ---- trials ---------------------------------------------------------------------------------------------------
 
-    async def reserve(self, account: str, worst: Cost, trial_id: str) -> Reservation | Refusal:
-        """Leave for one attempt at a trial; whoever asks again before it is settled gets the same reservation."""
+    async def reserve(self, account: str, worst: Cost, trial_id: str, *, anew: bool = False) -> Reservation | Refusal:
+        """Leave for one attempt at a trial; whoever asks again before it is settled gets the same reservation.
+
+        `anew`: that was for an attempt which was cut off and is booked, so room for another one is asked for.
+        """
+        if anew and (former := self._training.pop(trial_id, None)) is not None:
+            self.ledger.release(former)
         held = self._training.get(trial_id)
         answer = self.ledger.reserve(account, worst) if held is None else held
         if isinstance(answer, Reservation):
@@ -215,7 +220,7 @@ class Purse:
                 self._put(charge)
 
     async def book(self, charge: Charge) -> None:
-        """The same for an attempt whose end nobody answered for: its reservation serves the next attempt."""
+        """The same for an attempt whose end nobody answered for; its reservation is given up by who tries again."""
         if charge.charge_id in self._charged:
             return
         self._charged.add(charge.charge_id)

@@ -88,6 +88,7 @@ class Campaign:
 
     def run(self) -> Result:
         """Run to the end, or to a clean stop. Works beside a running event loop too (notebooks)."""
+        self.started_at, self._since = time.time(), time.monotonic()
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -142,10 +143,11 @@ class Campaign:
                 rewards=tuple(self.population.rewards),
                 paid=tuple(self.rows.answered_calls(self._closed())) if self.settings.llm.every_model else (),
             )
-            stopped = [name for name, stage in self.settings.stages.items() if stage.stopping.policy != NONE]
+            stages = self.settings.stages.items()
+            policies = {name: stage.stopping for name, stage in stages if stage.stopping.policy != NONE}
             self._crew = Crew(
                 *(self.settings, self.cluster, state, self._recording, self.folder.path, self.proposers),
-                past=lambda: self.rows.past(stopped),
+                past=lambda: self.rows.past(policies, len(self.settings.campaign.founders)),
             )
             self._books = Books(self._crew.ledger, self.rows)
             self._starts = Starts(self.settings, self.population)
@@ -218,6 +220,8 @@ class Campaign:
 
     async def _watch(self, main: asyncio.Future[None]) -> None:
         """Heartbeat, what runs, reasons to stop and progress, twice a second."""
+        from orchestrator.crew import EngineLost
+
         next_beat = 0.0
         while not main.done():
             if (now := time.monotonic()) > next_beat:
@@ -225,15 +229,15 @@ class Campaign:
                 next_beat = now + HEARTBEAT_S
             try:
                 running = await self._crew.running()
-            except UsageError as error:
-                self.halt.ask(str(error), at_once=True)
+            except EngineLost as error:
+                await self._replace_engine(str(error))
                 running = ()
             self.flow.look_again()
             self._heed()
             if self.halt.reason is not None and await self._ended(running):
                 self._cut_off(main)
                 return
-            await self._note(running)
+            self.rows.record(*self._starts.new(running, time.time()))  # so that no attempt is lost without a charge
             for view in self.views:
                 view.tick(self, running)
             await asyncio.sleep(_TICK_S)
@@ -264,17 +268,17 @@ class Campaign:
         if budget.wall_s is not None and time.monotonic() - self._since > budget.wall_s:
             self.halt.ask(f"budget.wall={budget.wall} is used up: start again to go on, with a larger one if need be")
 
-    async def _note(self, running: Sequence[RunningTrial]) -> None:
-        """Write down which attempts to train have begun, so that none is lost without a charge."""
-        now = time.time()
-        if self._starts.lost(running):
-            if self.rows.held:  # the watch never waits for the disk; what is lost is booked once it takes rows
-                return
-            await self._books.caught_up()  # a dead worker's charge may be on its way
-            for charge in self._starts.lost(running):
-                await self._crew.ledger.book.remote(charge)
-            await self._books.caught_up()
-        self.rows.record(*self._starts.new(running, now))
+    async def _replace_engine(self, why: str) -> None:
+        """Charge what a lost engine had under way, then build the next: what is reserved there comes on top of it."""
+        if not self.rows.held:  # the watch never waits for the disk
+            with contextlib.suppress(UsageError):  # heeded at the next look
+                await self._books.caught_up()  # the charge of what had just ended may be on its way
+        for start in self.population.unanswered():
+            await self._crew.book(lost(start, time.time()))
+        try:
+            self._crew.rebuild(why)
+        except UsageError as error:
+            self.halt.ask(str(error), at_once=True)
 
     async def _ended(self, running: Sequence[RunningTrial]) -> bool:
         """There is a reason to stop, and nothing that is nearly done is waited for any more."""

@@ -94,26 +94,15 @@ class Starts:
     def __init__(self, settings: Settings, population: Population) -> None:
         self._settings, self._population = settings, population
         self._known: dict[str, float] = {}  # trial -> start of its latest attempt
-        self._seen: dict[str, float] = {}  # trial -> when it was last seen
-
-    def lost(self, running: Iterable[RunningTrial]) -> Sequence[Charge]:
-        """Attempts whose trial starts anew although nobody answered for them: their engine is gone."""
-        anew = {trial.trial_id for trial in running if trial.trial_id in self._known and self._is_new(trial)}
-        starts = [start for start in self._population.unanswered() if start.trial_id in anew]
-        return [lost(start, self._seen[start.trial_id]) for start in starts]
 
     def new(self, running: Iterable[RunningTrial], now: float) -> Sequence[Event]:
         """An event for each attempt that was not seen before."""
         events = []
         for trial in running:
-            if self._is_new(trial):
+            if self._known.get(trial.trial_id) != trial.started_at:
                 self._known[trial.trial_id] = trial.started_at
                 events.append(self._started(trial, now))
-            self._seen[trial.trial_id] = now
         return [event for event in events if event is not None]
-
-    def _is_new(self, trial: RunningTrial) -> bool:
-        return self._known.get(trial.trial_id) != trial.started_at
 
     def _started(self, trial: RunningTrial, now: float) -> Event | None:
         candidate_id, seed = trial.trial_id.split("-")[0], trial.trial_id.rpartition("-s")[2]

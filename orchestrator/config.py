@@ -213,6 +213,12 @@ class Settings:
                 f"deterministic is true and stages.{above[0]}.stopping.policy is not none: above the first stage the "
                 "clock decides who is compared with whom; use none there"
             )
+        most_peers = self.stages[self.ladder.first.name].stopping.most_peers
+        if self.deterministic and (self.flow.look_ahead or 0) > most_peers:
+            raise ValueError(
+                f"deterministic is true and flow.look_ahead is {self.flow.look_ahead}, more than "
+                f"stages.{self.ladder.first.name}.stopping.most_peers ({most_peers}): use a smaller look-ahead"
+            )
         check_pools(self.pools)
         for name, run in self.stages.items():
             if run.pool not in self.pools or run.pool == GATE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from agents.protocols import Proposer
 from agents.purse import PurseState
 from agents.telling import one_line
 from cognition.reader import NoLineage
-from cognition.records import LlmCall
+from cognition.records import Charge, LlmCall
 from orchestrator import actors, engine_actor, placement
 from orchestrator.cluster import Cluster
 from orchestrator.config import Settings
@@ -33,7 +34,12 @@ if TYPE_CHECKING:
 
 INBOX = "inbox"  # in the run folder
 _CLOSE_S = 10.0
+_ANSWER_S = 10.0  # for which an actor that answers at once is waited for: whoever asks has the campaign to watch
 _MOST_REBUILDS = 3  # of the engine, with no trial finished in between
+
+
+class EngineLost(Exception):
+    """The trial engine has ended, with what it had under way."""
 
 
 class Crew:
@@ -102,17 +108,12 @@ class Crew:
         return Tracker.start(self._settings.tracking, self._folder)
 
     async def running(self) -> Sequence[RunningTrial]:
-        """The trials that hold a slot; none while the engine is being rebuilt.
-
-        Raises:
-            UsageError: engine after engine ended, with no trial finished in between.
-        """
+        """The trials that hold a slot; none where the engine cannot be reached. Raises EngineLost when it has ended."""
         try:
-            running: Sequence[RunningTrial] = await self.engine.running.remote()
+            running: Sequence[RunningTrial] = await _soon(self.engine.running.remote())
         except ray.exceptions.ActorDiedError as error:
-            self._rebuild(str(error))
-            return ()
-        except ray.exceptions.RayError:
+            raise EngineLost(str(error)) from None
+        except (ray.exceptions.RayError, TimeoutError):
             return ()
         return running
 
@@ -124,10 +125,13 @@ class Crew:
         role = engine_actor.generation_name("engine", self._generation)
         return self._host(role, engine_actor.TrialEngineActor, self._settings, past, restarts=0, retries=0)
 
-    def _rebuild(self, why: str) -> None:
+    def rebuild(self, why: str) -> None:
         """Another engine in place of one that ended; its trials are asked for again by those who wait for them.
 
         Not left to Ray: what a dead actor had set aside for its trials stays with the job, and would starve the next.
+
+        Raises:
+            UsageError: engine after engine ended, with no trial finished in between.
         """
         if self._rebuilt >= _MOST_REBUILDS:
             raise UsageError(
@@ -154,16 +158,21 @@ class Crew:
     async def drain(self) -> None:
         """No more trials are handed out; those that hold a slot go on."""
         self._draining = True
-        with contextlib.suppress(ray.exceptions.RayError):
-            await self.engine.drain.remote()
+        with contextlib.suppress(ray.exceptions.RayError, TimeoutError):
+            await _soon(self.engine.drain.remote())
 
     async def num_open_calls(self) -> int:
         """Calls of models that wait for an answer."""
         try:
-            num: int = await self.ledger.num_open.remote()
-        except ray.exceptions.RayError:
+            num: int = await _soon(self.ledger.num_open.remote())
+        except (ray.exceptions.RayError, TimeoutError):
             return 0
         return num
+
+    async def book(self, charge: Charge) -> None:
+        """Charge an attempt whose end nobody answers for; without a ledger, it is booked when the campaign ends."""
+        with contextlib.suppress(ray.exceptions.RayError, TimeoutError):
+            await _soon(self.ledger.book.remote(charge))
 
     def end(self, *, head_lost: bool = False) -> None:
         """End them, and with the trial engine its trials; without the cluster's head, by asking each itself.
@@ -210,3 +219,9 @@ class Crew:
         actor = remote.options(**options).remote(*arguments)
         self._started.append(actor)
         return actor
+
+
+async def _soon(call: Any) -> Any:
+    """What an actor answers. Raises TimeoutError where it does not."""
+    async with asyncio.timeout(_ANSWER_S):
+        return await call

@@ -15,6 +15,7 @@ import ray
 from agents.ledger import Cost, Refusal, Reservation
 from agents.protocols import Trained
 from cognition.records import Candidate, FailureKind, Pace, trial_id_of
+from models.checkpoints import CheckpointError, Checkpoints
 from models.trial import TrialJob
 from orchestrator.board import DONE_AGAIN, Order, RunningTrial
 from orchestrator.charges import charge_of, share_of
@@ -62,13 +63,14 @@ class TrialEngineActor:
         await asyncio.to_thread(self._engine.close)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class EngineRunner:
     """The Engineer's `Runner`: reserves an attempt's worst cost, hands it to the engine, books what it took."""
 
     engine: str  # the name of its generations
     ledger: Any
     settings: Settings
+    generation: int = 0  # of the engine to ask
 
     async def run(
         self, candidate: Candidate, stage: str, seed: int, pace: Pace | None = None, horizon: int | None = None
@@ -92,51 +94,69 @@ class EngineRunner:
         )
         order = Order(job=job, pool=name, number=candidate.number, horizon=horizon)
         share = share_of(settings, stage)
+        account, worst = f"{stage}/{candidate.arm}", share.worst(job.stage.deadline_s)
         tries, furthest = 1 + _HOST_RETRIES, 0
         while True:
-            reservation = await self._reserve(f"{stage}/{candidate.arm}", share.worst(job.stage.deadline_s), job)
-            trained = await self._run(order)
+            reservation = await self._reserve(account, worst, job.trial_id)
+            while (
+                trained := await self._run(order)
+            ) is None:  # lost with its engine, and booked before there is a next
+                await self._engine()
+                reservation = await self._reserve(account, worst, job.trial_id, anew=True)
             trial = dataclasses.replace(trained.trial, pool=share.pool, num_gpus=share.num_gpus)
             await self.ledger.settle.remote(reservation, charge_of(candidate, trial, share))
             preempted = trial.failure is FailureKind.worker_died and job.checkpoints is not None
             if not (preempted and trial.steps > furthest):  # who goes on from a checkpoint comes to an end
                 tries -= 1
             furthest = max(furthest, trial.steps)
-            if trial.failure not in DONE_AGAIN or tries == 0:
+            if trial.failure not in DONE_AGAIN:
+                break
+            if tries == 0:
+                await asyncio.to_thread(_give_up, job)
                 break
         return dataclasses.replace(trained, trial=trial)
 
-    async def _reserve(self, account: str, worst: Cost, job: TrialJob) -> Reservation:
+    async def _reserve(self, account: str, worst: Cost, trial_id: str, *, anew: bool = False) -> Reservation:
         """Wait for trials under way to be settled where that may make room."""
         while True:
-            answer: Reservation | Refusal = await self.ledger.reserve.remote(account, worst, job.trial_id)
+            answer: Reservation | Refusal = await self.ledger.reserve.remote(account, worst, trial_id, anew=anew)
             if isinstance(answer, Reservation):
                 return answer
             if answer.final:
                 raise BudgetReached(reached(answer.reason))
             await asyncio.sleep(_SETTLE_POLL_S)
 
-    async def _run(self, order: Order) -> Trained:
-        """Ask again where the engine cannot be reached, or ended and another is being built in its place.
-
-        Raises UsageError when there is none for too long.
-        """
-        generation, missing_since = 0, time.monotonic()
-        while time.monotonic() - missing_since < _REBUILD_S:
-            found = _engine_from(self.engine, generation)
-            if found is None:  # not built yet; the one before has ended
-                await asyncio.sleep(_ASK_AGAIN_S)
-                continue
-            generation, engine = found
+    async def _run(self, order: Order) -> Trained | None:
+        """What comes of an order; None where the engine that had it has ended."""
+        while True:
+            generation, engine = await self._engine()
             try:
                 trained: Trained = await engine.run.remote(order)
                 return trained
             except ray.exceptions.ActorUnavailableError:
                 await asyncio.sleep(_ASK_AGAIN_S)
             except ray.exceptions.ActorDiedError:
-                generation += 1
-            missing_since = time.monotonic()
-        raise UsageError("the trial engine ended and was not rebuilt: the same command goes on")
+                self.generation = max(self.generation, generation + 1)
+                return None
+
+    async def _engine(self) -> tuple[int, Any]:
+        """The engine to ask, with its generation; waits where one ended and the next is being built.
+
+        Raises UsageError when there is none for too long.
+        """
+        since = time.monotonic()
+        while (found := _engine_from(self.engine, self.generation)) is None:
+            if time.monotonic() - since > _REBUILD_S:
+                raise UsageError("the trial engine ended and was not rebuilt: the same command goes on")
+            await asyncio.sleep(_ASK_AGAIN_S)
+        return found
+
+
+def _give_up(job: TrialJob) -> None:
+    """Nobody goes on from what its last attempt had saved."""
+    if job.checkpoints is not None:
+        with contextlib.suppress(CheckpointError):
+            Checkpoints.at(job.checkpoints.uri).drop(job.trial_id)
 
 
 def _leave() -> None:

@@ -10,17 +10,18 @@ import dataclasses
 import json
 import time
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from agents.brief import Curve
 from cognition.reader import NoLineage, Reader
-from cognition.records import RECORDS, CallOutcome, Candidate, Event, LlmCall, Metric, Record, Vector
+from cognition.records import RECORDS, CallOutcome, Candidate, Event, LlmCall, Metric, Record, Trial, Vector
 from cognition.schema import columns_of
 from cognition.store import Store
 from models.scale import TEXT
 from orchestrator.early_stopping.recalled import Recalled
+from orchestrator.early_stopping.settings import StoppingSettings
 from orchestrator.errors import UsageError
 from orchestrator.outbox import Outbox
 from orchestrator.pace import paces_in
@@ -137,25 +138,39 @@ class Rows:
 
     def curve(self, trial_id: str) -> Curve:
         """The training curve of a trial's text, from the store."""
-        assert trial_id.replace("-", "").replace("_", "").isalnum(), trial_id
-        found = self._reader.query(f"SELECT step, loss FROM curves WHERE trial_id = '{trial_id}' AND task = 'text'")
-        return tuple((int(step), float(loss)) for step, loss in found.rows)
+        return self._curves([trial_id])[trial_id]
 
-    def past(self, stages: Sequence[str]) -> Recalled:
-        """What stopping policies of these stages compare with."""
-        if not stages:
+    def past(self, policies: Mapping[str, StoppingSettings], num_founders: int) -> Recalled:
+        """What these stages' stopping policies compare with: founders' trials, and those of the latest candidates."""
+        if not policies:
             return Recalled()
         numbers = {candidate.candidate_id: candidate.number for candidate in self.population.candidates()}
-        trials = [t for t in self.population.trials() if t.stage in stages and t.candidate_id in numbers]
-        known = {trial.trial_id for trial in trials}
+        trials: list[Trial] = []
+        for stage, policy in policies.items():
+            ended = [trial for trial in self.population.trials(stage) if trial.candidate_id in numbers]
+            ended.sort(key=lambda trial: numbers[trial.candidate_id])
+            first = sum(numbers[trial.candidate_id] < num_founders for trial in ended)
+            trials += [*ended[:first], *ended[first:][-2 * policy.most_peers :]]
         return Recalled(
             trials=trials,
-            metrics=[
-                metric for metric in self._reader.rows(Metric) if metric.trial_id in known and metric.task == TEXT
-            ],
-            numbers=numbers,
+            curves=self._curves([trial.trial_id for trial in trials]),
+            numbers={trial.candidate_id: numbers[trial.candidate_id] for trial in trials},
             decided=tuple(self.population.early_stops.values()),
         )
+
+    def _curves(self, trial_ids: Sequence[str]) -> dict[str, Curve]:
+        """Training curves of these trials' text, by trial."""
+        found: dict[str, list[tuple[int, float]]] = {trial_id: [] for trial_id in trial_ids}
+        if not found:
+            return {}
+        listed = ", ".join("'" + trial_id.replace("'", "''") + "'" for trial_id in found)
+        points = self._reader.query(
+            f"SELECT trial_id, step, loss FROM curves WHERE task = '{TEXT}' AND trial_id IN ({listed}) "
+            "ORDER BY trial_id, step"
+        )
+        for trial_id, step, loss in points.rows:
+            found[trial_id].append((int(step), float(loss)))
+        return {trial_id: tuple(curve) for trial_id, curve in found.items()}
 
     def vectors(self, embedder: str) -> Sequence[Vector]:
         """The vectors of one embedder."""

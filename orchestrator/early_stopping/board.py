@@ -37,27 +37,21 @@ class StoppingBoard:
         self._told = told
         self._now = now
         self._lock = threading.Lock()
-        self._books = {stage: CurveBook(num_founders) for stage in self._policies}
+        self._books = {stage: CurveBook(num_founders, policy.most_peers) for stage, policy in self._policies.items()}
         self._decided: dict[str, EarlyStop] = {}
 
-    def recall(
-        self,
-        past: Recalled,
-    ) -> None:
+    def recall(self, past: Recalled) -> None:
         """Take in what earlier starts left in the store, before the first point of this one.
 
         What was decided then is not told again, and a trial that was cut off after it ends the same.
         """
-        ended = {trial.trial_id: trial for trial in past.trials if trial.stage in self._books}
         with self._lock:
             self._decided |= {stop.trial_id: stop for stop in past.decided}
-            for metric in past.metrics:
-                trial = ended.get(metric.trial_id)
-                if trial is not None and metric.task == TEXT:
-                    number = past.numbers[trial.candidate_id]
-                    self._books[trial.stage].add_point(trial.trial_id, number, metric.step, metric.loss)
-            for trial in ended.values():
-                self._end(trial)
+            for trial in past.trials:
+                if (book := self._books.get(trial.stage)) is not None:
+                    for step, loss in past.curves.get(trial.trial_id, ()):
+                        book.add_point(trial.trial_id, past.numbers[trial.candidate_id], step, loss)
+                    self._end(trial)
 
     def point(self, job: TrialJob, metric: Metric, number: int, horizon: int | None, *, again: bool = False) -> bool:
         """Note a point of a trial under way; True: it has to stop now.

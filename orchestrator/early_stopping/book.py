@@ -1,8 +1,14 @@
-"""The curves of one stage, kept so that policies can be asked about them."""
+"""The curves of one stage, kept so that policies can be asked about them.
+
+As many as policies look at: a trial has the founders' and the latest candidates' as peers, so that a campaign's
+hundred-thousandth trial takes no longer to judge than its thousandth, and what is kept does not grow.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from bisect import bisect_right, insort
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.early_stopping.curves import Curve, Peer
@@ -20,15 +26,27 @@ class _Entry:
 
 
 class CurveBook:
-    """Trials of one stage by id; numbers below `num_founders` are founders. Not safe for use by several threads."""
+    """Trials of one stage by id. Not safe for use by several threads.
 
-    def __init__(self, num_founders: int) -> None:
-        self._num_founders = num_founders
+    Args:
+        num_founders: numbers below are founders, whose curves are kept for good.
+        most_peers: of the candidates' trials, so many that ended and so many under way are anybody's peers, those with
+            the highest numbers. Twice as many that ended are kept, for who looks from a little further back.
+    """
+
+    def __init__(self, num_founders: int, most_peers: int) -> None:
+        self._num_founders, self._most_peers = num_founders, most_peers
         self._entries: dict[str, _Entry] = {}
+        # (number, trial) by number
+        self._founders: list[tuple[int, str]] = []
+        self._under_way: list[tuple[int, str]] = []
+        self._ended: list[tuple[int, str]] = []
 
     def add_point(self, trial_id: str, number: int, step: int, loss: float) -> None:
         """Note a point; what was known from this step on is of an earlier start of the same trial, and forgotten."""
-        entry = self._entries.setdefault(trial_id, _Entry(number=number, founder=number < self._num_founders))
+        if (entry := self._entries.get(trial_id)) is None:
+            entry = self._entries[trial_id] = _Entry(number=number, founder=number < self._num_founders)
+            insort(self._founders if entry.founder else self._under_way, (number, trial_id))
         for later in [at for at in entry.losses if at >= step]:
             del entry.losses[later]
         entry.losses[step] = loss
@@ -37,23 +55,47 @@ class CurveBook:
         """It trained to its end, at this sealed loss."""
         if entry := self._entries.get(trial_id):
             entry.peer = dataclasses.replace(entry.peer, final=final)
+            self._end(trial_id, entry)
 
     def stop(self, trial_id: str) -> None:
         """A policy ended it."""
         if entry := self._entries.get(trial_id):
             entry.peer = dataclasses.replace(entry.peer, stopped=True)
+            self._end(trial_id, entry)
 
     def forget(self, trial_id: str) -> None:
         """It failed: it is nobody's peer."""
-        self._entries.pop(trial_id, None)
+        if entry := self._entries.pop(trial_id, None):
+            for trials in (self._founders, self._under_way, self._ended):
+                if (entry.number, trial_id) in trials:
+                    trials.remove((entry.number, trial_id))
 
     def curve(self, trial_id: str) -> Curve:
         return tuple(self._entries[trial_id].losses.items())
 
     def peers(self, trial_id: str, horizon: int | None = None) -> list[Peer]:
-        """All other trials, or those of candidates up to the number `horizon`."""
-        return [
-            entry.peer
-            for other, entry in self._entries.items()
-            if other != trial_id and (horizon is None or entry.number <= horizon)
-        ]
+        """The trial's peers, or those of them up to the number `horizon`."""
+        most = self._most_peers
+        found: list[Peer] = []
+        for trials, latest in ((self._founders, len(self._founders)), (self._ended, most), (self._under_way, most)):
+            there = _until(trials, horizon)
+            others = [other for _, other in there[-latest - 1 :] if other != trial_id]
+            found += [self._entries[other].peer for other in others[-latest:]]
+        return found
+
+    def __len__(self) -> int:
+        """How many curves are kept."""
+        return len(self._entries)
+
+    def _end(self, trial_id: str, entry: _Entry) -> None:
+        key = (entry.number, trial_id)
+        if key in self._under_way:
+            self._under_way.remove(key)
+            insort(self._ended, key)
+            for _, oldest in self._ended[: -2 * self._most_peers]:
+                del self._entries[oldest]
+            del self._ended[: -2 * self._most_peers]
+
+
+def _until(trials: Sequence[tuple[int, str]], horizon: int | None) -> Sequence[tuple[int, str]]:
+    return trials if horizon is None else trials[: bisect_right(trials, horizon, key=lambda trial: trial[0])]

@@ -58,7 +58,7 @@ class Tally:
 
 def replay(settings: StoppingSettings, run: PastRun) -> Tally:
     """The run's trials through a policy, in their order of time."""
-    book, stopped, false = CurveBook(run.num_founders), dict[str, int](), 0
+    book, stopped, false = CurveBook(run.num_founders, settings.most_peers), dict[str, int](), 0
     for trial, index in _in_time(run.trials):
         if trial.trial_id in stopped:
             continue

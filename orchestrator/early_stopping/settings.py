@@ -26,6 +26,7 @@ class StoppingSettings:
     eta: float = 2.0  # halving: one of so many goes on at each rung
     epsilon: float = 0.05  # extrapolation: a trial is stopped below this chance to reach the bar
     min_peers: int = 8  # finished trials of candidates at the stage without which nothing is stopped
+    most_peers: int = 256  # trials are compared with so many of the latest candidates' at the stage
     controls: float = 0.1  # share of the hopeless trials that is let run on
 
     def __post_init__(self) -> None:
@@ -41,6 +42,11 @@ class StoppingSettings:
             raise ValueError(f"stopping.eta is {self.eta}: use a number above 1, as 2 for the better half")
         if self.min_peers < LEAST_PEERS:
             raise ValueError(f"stopping.min_peers is {self.min_peers}: use {LEAST_PEERS} or more")
+        if self.most_peers < self.min_peers:
+            raise ValueError(
+                f"stopping.most_peers is {self.most_peers}, fewer than stopping.min_peers ({self.min_peers}): nothing "
+                "could ever be stopped"
+            )
         if not self.rungs or sorted(set(self.rungs)) != list(self.rungs):
             raise ValueError(f"stopping.rungs is {list(self.rungs)}: use rising shares, as [0.5,0.75]")
         if self.policy == HALVING and not (self.first_look <= self.rungs[0] and self.rungs[-1] < 1):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import uuid
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +17,8 @@ from agents.ledger import BudgetLedger, Cost, Limits
 from agents.llm.settings import LlmSettings
 from agents.protocols import Trained
 from agents.purse import PurseState
-from cognition.records import Candidate, Charge, ChargeOutcome, FailureKind, TrialStatus
+from cognition.records import Candidate, Charge, ChargeOutcome, FailureKind, TrialStatus, trial_id_of
+from models.checkpoints import CheckpointSettings
 from orchestrator.actors import LedgerActor
 from orchestrator.board import Order
 from orchestrator.budget import BudgetSettings, duration_s
@@ -123,11 +126,9 @@ def test_a_start_is_written_once_and_anew_when_the_trial_starts_anew(settings: S
     population.add(starts.new([running(100.0)], now=101.0)[0])
     assert starts.new([running(100.0)], now=109.0) == []
     assert starts.new([], now=110.0) == []
-    assert starts.lost([running(100.0)]) == []
-    (charge,) = starts.lost([running(120.0)])
-    assert (charge.started_at, charge.slot_s) == (100.0, 9.0), "up to when it was last seen"
-    population.add(charge)
-    assert starts.lost([running(120.0)]) == []
+    (start,) = population.unanswered()
+    population.add(lost(start, until=109.0))
+    assert population.unanswered() == ()
     assert len(starts.new([running(120.0)], now=121.0)) == 1
 
 
@@ -167,6 +168,13 @@ class ScriptedEngine:
         return Trained(trial=trial)
 
 
+class DyingEngine:
+    """Its process ends with the first order."""
+
+    async def run(self, order: Order) -> Trained:
+        os._exit(1)
+
+
 class OpenLedger(LedgerActor):
     """Shows what it has booked."""
 
@@ -185,16 +193,19 @@ def ended(ray_here: None) -> Iterator[list[Any]]:
 
 
 def runner_on(
-    settings: Settings, limits: Limits, script: Sequence[tuple[float, bool]], actors: list[Any]
+    settings: Settings, limits: Limits, script: Sequence[tuple[float, bool]], actors: list[Any], num_dying: int = 0
 ) -> tuple[Any, Any]:
+    """A runner and its ledger; so many engines die before the one that has the script."""
     import ray
 
     remote: Any = ray.remote
     llm = LlmSettings(name="none")
     ledger = remote(num_cpus=0)(OpenLedger).remote(limits, llm, {}, 0, PurseState())
     name = f"scripted-{uuid.uuid4().hex}"
-    engine = remote(num_cpus=0)(ScriptedEngine).options(name=generation_name(name, 0)).remote(script)
-    actors += [ledger, engine]
+    kinds: list[tuple[Any, tuple[Any, ...]]] = [*[(DyingEngine, ())] * num_dying, (ScriptedEngine, (script,))]
+    actors.append(ledger)
+    for generation, (kind, arguments) in enumerate(kinds):
+        actors.append(remote(num_cpus=0)(kind).options(name=generation_name(name, generation)).remote(*arguments))
     stages = {stage: dataclasses.replace(rule, pool="big") for stage, rule in settings.stages.items()}
     settings = dataclasses.replace(settings, pools={"big": Pool(gpus=2)}, stages=stages)
     return EngineRunner(engine=name, ledger=ledger, settings=settings), ledger
@@ -230,6 +241,35 @@ async def test_an_attempt_that_does_not_fit_the_gpu_hours_is_not_started(setting
     with pytest.raises(BudgetReached, match="budget reached, gpu_hours"):
         await runner.run(CHILD, "explore", 0)
     assert len(await ledger.rows.remote(wait=False)) == 1
+
+
+async def test_of_a_trial_whose_workers_died_once_too_often_nothing_is_kept_to_go_on_from(
+    settings: Settings, ended: list[Any], tmp_path: Path
+) -> None:
+    saved = dataclasses.replace(settings, checkpoints=CheckpointSettings(uri=str(tmp_path), every_s=0.001))
+    runner, _ = runner_on(saved, Limits(), [(3.0, True)] * 4, ended)
+    kept = tmp_path / f"{trial_id_of(CHILD.candidate_id, 'explore', 0)}.npz"
+    kept.write_bytes(b"what the last attempt had saved")
+    assert (await runner.run(CHILD, "explore", 0)).trial.failure is FailureKind.worker_died
+    assert not kept.exists()
+
+
+async def test_after_a_lost_engine_room_is_asked_for_beside_what_the_lost_attempt_took(
+    settings: Settings, ended: list[Any]
+) -> None:
+    worst_s = settings.scale.stage("explore").deadline_s
+    lost_one = make_charge(CHILD, slot_s=0.8 * worst_s, outcome=ChargeOutcome.lost)
+    for limit, fits in ((1.9, True), (1.7, False)):
+        limits = Limits(slot_hours=limit * worst_s / 3600)
+        runner, ledger = runner_on(settings, limits, [(36.0, False)], ended, num_dying=1)
+        await ledger.book.remote(lost_one)  # as the watch does before there is another engine
+        if fits:
+            assert (await runner.run(CHILD, "explore", 0)).trial.succeeded
+            total: Cost = await ledger.total.remote()
+            assert total.slot_hours == pytest.approx((0.8 * worst_s + 36) / 3600), "nothing is held any more"
+        else:
+            with pytest.raises(BudgetReached, match="budget reached, slot_hours"):
+                await runner.run(CHILD, "explore", 0)
 
 
 async def test_a_restarted_engineer_holds_a_trial_once(settings: Settings, ended: list[Any]) -> None:

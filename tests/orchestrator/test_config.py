@@ -95,6 +95,11 @@ def test_plain_values_are_yaml_safe_and_complete() -> None:
     assert values["arms"]["weights"]["grammar"] == 3
 
 
+def test_a_deterministic_campaign_looks_no_further_ahead_than_its_policy_looks_back() -> None:
+    with pytest.raises(UsageError, match=r"flow\.look_ahead is 300, more than stages\.explore\.stopping\.most_peers"):
+        settings_from(compose(["+campaign=linear_attn", "deterministic=true", "flow.look_ahead=300"]))
+
+
 def test_in_deterministic_mode_nothing_is_stopped_above_the_first_stage() -> None:
     given = ["+campaign=linear_attn", "deterministic=true", "+stages.verify.stopping.policy=median"]
     with pytest.raises(UsageError, match=r"stages\.verify\.stopping\.policy is not none.*use none there"):

@@ -155,7 +155,7 @@ def test_what_the_store_holds_is_recalled_and_not_told_again() -> None:
     again = Asked()
     past = Recalled(
         trials=[*(trial_of(2 + place, level) for place, level in enumerate(GOOD)), trial_of(90, None)],
-        metrics=[metric for place, level in enumerate(GOOD) for metric in metrics_of(2 + place, level)],
+        curves={f"t{2 + place}": curve_of(level) for place, level in enumerate(GOOD)},
         numbers={f"c{number}": number for number in range(100)},
         decided=first.told,
     )
