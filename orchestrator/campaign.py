@@ -173,7 +173,7 @@ class Campaign:
             self.settings.cognition,
             self.rows,
             deterministic=self.settings.deterministic,
-            source=RemoteSource(self._crew.librarian) if self.settings.llm.embedding.model else None,
+            source=RemoteSource(await self._crew.librarian()) if self.settings.llm.embedding.model else None,
         )
         await base.start(self._known, searched=any(arm_named(arm).reads for arm in self.settings.arms.drawn))
         steps = Steps(self.settings, self.rows, self.flow, self._crew, self._books, base, self.halt)
@@ -276,7 +276,7 @@ class Campaign:
         for start in self.population.unanswered():
             await self._crew.book(lost(start, time.time()))
         try:
-            self._crew.rebuild(why)
+            await self._crew.rebuild(why)
         except UsageError as error:
             self.halt.ask(str(error), at_once=True)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
+import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -19,7 +20,7 @@ from agents.protocols import Proposer
 from agents.purse import PurseState
 from agents.telling import one_line
 from cognition.reader import NoLineage
-from cognition.records import Charge, LlmCall
+from cognition.records import Candidate, Charge, LlmCall, Metric, Trial
 from orchestrator import actors, engine_actor, placement
 from orchestrator.cluster import Cluster
 from orchestrator.config import Settings
@@ -31,6 +32,8 @@ from orchestrator.tracking import Tracker
 
 if TYPE_CHECKING:
     from orchestrator.board import RunningTrial
+
+T = TypeVar("T")
 
 INBOX = "inbox"  # in the run folder
 _CLOSE_S = 10.0
@@ -68,6 +71,8 @@ class Crew:
         self._past = past
         self._others = placement.groups_of_this_job()  # of whoever uses this Ray beside the campaign
         self._former: list[Any] = []  # engines that ended
+        self._late_ones: dict[str, asyncio.Future[Any]] = {}
+        self._tracker: asyncio.Future[Tracker] | None = None
         self._draining = False
         self._generation = 0  # of the engine
         self._rebuilt = 0  # generations in a row without a finished trial
@@ -87,25 +92,25 @@ class Crew:
             *self._agents_arguments,
         )
 
-    @cached_property
-    def researcher(self) -> Any:
-        return self._host("researcher", actors.ResearcherActor, *self._agents_arguments)
+    async def researcher(self) -> Any:
+        return await self._late("researcher", actors.ResearcherActor, *self._agents_arguments)
 
-    @cached_property
-    def judge(self) -> Any:
-        return self._host("judge", actors.JudgeActor, self._name("ledger"), self._settings, self._recording)
+    async def judge(self) -> Any:
+        return await self._late("judge", actors.JudgeActor, self._name("ledger"), self._settings, self._recording)
 
-    @cached_property
-    def analyst(self) -> Any:
-        return self._host("analyst", actors.AnalystActor, self._name("ledger"), self._settings, self._recording)
+    async def analyst(self) -> Any:
+        return await self._late("analyst", actors.AnalystActor, self._name("ledger"), self._settings, self._recording)
 
-    @cached_property
-    def librarian(self) -> Any:
-        return self._host("librarian", actors.LibrarianActor, self._name("ledger"), self._settings)
+    async def librarian(self) -> Any:
+        return await self._late("librarian", actors.LibrarianActor, self._name("ledger"), self._settings)
 
-    @cached_property
-    def tracker(self) -> Tracker:
-        return Tracker.start(self._settings.tracking, self._folder)
+    async def track(self, candidate: Candidate, trial: Trial, curve: Sequence[Metric]) -> None:
+        """Tell W&B, or whoever watches the runs."""
+        if self._tracker is None:
+            self._tracker = asyncio.ensure_future(
+                _in_thread(lambda: Tracker.start(self._settings.tracking, self._folder))
+            )
+        (await asyncio.shield(self._tracker)).trial(candidate, trial, curve)
 
     async def running(self) -> Sequence[RunningTrial]:
         """The trials that hold a slot; none where the engine cannot be reached. Raises EngineLost when it has ended."""
@@ -125,7 +130,7 @@ class Crew:
         role = engine_actor.generation_name("engine", self._generation)
         return self._host(role, engine_actor.TrialEngineActor, self._settings, past, restarts=0, retries=0)
 
-    def rebuild(self, why: str) -> None:
+    async def rebuild(self, why: str) -> None:
         """Another engine in place of one that ended; its trials are asked for again by those who wait for them.
 
         Not left to Ray: what a dead actor had set aside for its trials stays with the job, and would starve the next.
@@ -146,8 +151,8 @@ class Crew:
         self._generation += 1
         self._former.append(self.engine)  # Ray forgets the name of an actor that nobody holds
         self._started.remove(self.engine)
-        placement.remove(placement.groups_of_this_job() - self._others)
-        self.engine = self._engine(past)
+        await _in_thread(lambda: placement.remove(placement.groups_of_this_job() - self._others))
+        self.engine = await _in_thread(lambda: self._engine(past))
         if self._draining:
             self.engine.drain.remote()
 
@@ -180,8 +185,8 @@ class Crew:
         The engine is closed before it is killed: a killed actor's placement groups would stay until the whole Ray job
         ends, and its scratch folder for good.
         """
-        if "tracker" in self.__dict__ and not head_lost:
-            self.tracker.close()
+        if self._tracker is not None and self._tracker.done() and not head_lost:
+            self._tracker.result().close()
         with contextlib.suppress(ray.exceptions.RayError):
             ray.get(self.engine.close.remote(), timeout=_CLOSE_S)
         for actor in reversed(self._started):
@@ -189,6 +194,12 @@ class Crew:
                 actor.__ray_terminate__.remote()
             else:
                 ray.kill(actor)
+
+    async def _late(self, role: str, kind: type[Any], *arguments: Any) -> Any:
+        """An actor from when it is first asked for."""
+        if role not in self._late_ones:
+            self._late_ones[role] = asyncio.ensure_future(_in_thread(lambda: self._host(role, kind, *arguments)))
+        return await asyncio.shield(self._late_ones[role])
 
     @property
     def _agents_arguments(self) -> tuple[Any, ...]:
@@ -225,3 +236,21 @@ async def _soon(call: Any) -> Any:
     """What an actor answers. Raises TimeoutError where it does not."""
     async with asyncio.timeout(_ANSWER_S):
         return await call
+
+
+async def _in_thread(ask: Callable[[], T]) -> T:
+    """What Ray answers that asks the cluster's head: where that is gone, nothing else would run in this loop.
+
+    The thread is its own, and a daemon: those of asyncio are waited for at the end.
+    """
+    found: concurrent.futures.Future[T] = concurrent.futures.Future()
+    found.set_running_or_notify_cancel()
+
+    def work() -> None:
+        try:
+            found.set_result(ask())
+        except BaseException as error:  # noqa: BLE001  whoever waits is told
+            found.set_exception(error)
+
+    threading.Thread(target=work, name="asks-ray", daemon=True).start()
+    return await asyncio.wrap_future(found)

@@ -71,7 +71,8 @@ class LanguageSteps:
         if not insights:
             return
         await self._rows.intend(f"synthesise/{turn}")
-        written = await answer(self._crew.analyst.synthesise.remote(turn, number, insights))
+        analyst = await self._crew.analyst()
+        written = await answer(analyst.synthesise.remote(turn, number, insights))
         await self._books.caught_up()
         if written is None:
             self._without.add(turn)
@@ -106,9 +107,8 @@ class LanguageSteps:
             for place, name in enumerate(names)
             if name not in known
         ]
-        found = await asyncio.gather(
-            *(answer(self._crew.judge.opinions.remote(design, "calibrate", turn)) for design in designs)
-        )
+        judge = await self._crew.judge()
+        found = await asyncio.gather(*(answer(judge.opinions.remote(design, "calibrate", turn)) for design in designs))
         await self._books.caught_up()
         self._rows.record(
             *(

@@ -103,7 +103,7 @@ class Steps:
             return self._rows.admit(founder(slot, self.settings.campaign.founders[number], number, attempt))
         brief = await self._told(await self._brief(number, attempt))
         await self._rows.intend(f"propose/{number}")
-        return await self._admitted(self._crew.researcher.propose.remote(brief), brief)
+        return await self._admitted((await self._crew.researcher()).propose.remote(brief), brief)
 
     async def repair(self, candidate: Candidate, evidence: Evidence) -> Candidate:
         await self.halt.gate()
@@ -180,7 +180,8 @@ class Steps:
         neighbour = self.population.candidate(doubt.neighbour.candidate_id)
         if neighbour is None:
             return found.report
-        same: bool | None = await answer(self._crew.judge.same_idea.remote(candidate, neighbour, horizon))
+        judge = await self._crew.judge()
+        same: bool | None = await answer(judge.same_idea.remote(candidate, neighbour, horizon))
         await self._books.caught_up()
         return refused(found.report, doubt, self.population, OPINION) if same else found.report
 
@@ -245,7 +246,7 @@ class Steps:
             await self.flow.all_founders()
             noise = noise_of(self.population, stage, self._num_founders)
         reference = reference_of(self.population, stage)
-        judge = self._crew.judge
+        judge = await self._crew.judge()
         if all(trial.succeeded for trial in trials):
             await self._language.calibrated()
         horizon = self.flow.horizon(candidate.number)
@@ -266,7 +267,8 @@ class Steps:
         horizon = self.flow.horizon(candidate.number)
         stage, scale = self._first, self.settings.scale.name
         context = context_of(self.population, candidate, stage, scale, self._num_founders, horizon)
-        insights = await answer(self._crew.analyst.explain.remote(candidate, trials, verdict, context))
+        analyst = await self._crew.analyst()
+        insights = await answer(analyst.explain.remote(candidate, trials, verdict, context))
         await self._books.caught_up()
         known = {insight.insight_id for insight in self.population.insights}
         new = {
@@ -304,7 +306,7 @@ class Steps:
         self._rows.record(trial, *curve, *([stop] if stop and stop.trial_id not in self.population.early_stops else []))
         if candidate.number == 0 and trial.succeeded:
             self._rows.paces.add(stage.name, curve)
-        self._crew.tracker.trial(candidate, trial, curve)
+        await self._crew.track(candidate, trial, curve)
         return trial
 
     async def _brief(self, number: int, attempt: int) -> Brief:
