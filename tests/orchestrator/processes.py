@@ -89,7 +89,7 @@ def campaign(folder: Path, *overrides: str, environment: dict[str, str] | None =
         driver.wait()
         assert driver.stderr is not None
         driver.stderr.close()
-        psutil.wait_procs(left, timeout=30)
+        psutil.wait_procs(left, timeout=100)
         shutil.rmtree(scratch, ignore_errors=True)
 
 

@@ -51,9 +51,9 @@ def test_a_lost_head_is_a_clean_end_and_another_ray_takes_up(
         own = of_the_campaign(cluster, scratch)
         assert len(own) >= 5
         process_of(cluster, "gcs_server").kill()
-        code, told = running.end(timeout_s=60)
+        code, told = running.end()  # a driver that Ray had to end after a minute has code 1
         assert (code, "Traceback" in told) == (0, False), told
-        assert not gone([*own, *running.all()], timeout_s=60)
+        assert not gone([*own, *running.all()], timeout_s=200)
     last = Reader(folder).rows(Event)[-1]
     assert last.kind == "campaign_stopped"
     assert last.detail.startswith(f"the head of the Ray cluster at {cluster.address} has not answered")

@@ -107,8 +107,8 @@ async def test_a_resumed_flow_leaves_closed_numbers_out() -> None:
 
 async def test_a_resumed_flow_does_not_wait_for_closed_founders() -> None:
     flow = Flow(2, 2, deterministic=False, closed={0, 1})
-    await asyncio.wait_for(flow.founder(), timeout=60)
-    await asyncio.wait_for(flow.all_founders(), timeout=60)
+    await asyncio.wait_for(flow.founder(), timeout=200)
+    await asyncio.wait_for(flow.all_founders(), timeout=200)
 
 
 async def test_founders_are_waited_for_until_explored_or_closed() -> None:
@@ -123,4 +123,4 @@ async def test_founders_are_waited_for_until_explored_or_closed() -> None:
     await settle()
     assert not everybody.done(), "7 is no founder"
     flow.close(1)
-    await asyncio.wait_for(everybody, timeout=60)
+    await asyncio.wait_for(everybody, timeout=200)

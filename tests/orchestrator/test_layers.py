@@ -24,7 +24,7 @@ print(transformers.__file__, fla.__file__, kernels.__file__, sep="\\n")
 def test_fla_and_transformers_import_from_the_repository_root() -> None:
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONWARNINGS")}
     asked = subprocess.run(
-        [sys.executable, "-c", THEIRS], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", THEIRS], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200
     )
     assert asked.returncode == 0, asked.stderr
     *theirs, ours = (Path(line) for line in asked.stdout.splitlines()[-3:])

@@ -300,7 +300,7 @@ def test_the_stop_command_waits_for_what_is_nearly_done_unless_it_is_told_now(
     assert process.poll() is None, "it waits for trials that are within the grace"
     assert stop.main([str(folder), "--now"]) == 0
     assert "has stopped" in capsys.readouterr().out
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=200) == 0
     assert "Traceback" not in process.communicate()[1]
     assert rows(folder, Event)[-1].detail == "stop request"
     assert under_way(folder).unanswered() == ()

@@ -96,7 +96,7 @@ def engine(ray_here: None) -> Iterator[TrialEngine]:
 
 def test_a_trial_comes_back_with_its_curve_and_its_queueing_time(engine: TrialEngine) -> None:
     asked = time.time()
-    trained = engine.submit(order("one")).result(timeout=60)
+    trained = engine.submit(order("one")).result(timeout=200)
     assert trained.trial.succeeded
     assert asked - 1 < trained.trial.queued_at <= trained.trial.finished_at
     assert [metric.step for metric in trained.curve] == [1, 2]
@@ -105,18 +105,18 @@ def test_a_trial_comes_back_with_its_curve_and_its_queueing_time(engine: TrialEn
 def test_asking_twice_for_the_same_trial_trains_once(engine: TrialEngine) -> None:
     first, second = engine.submit(order("twice", "wait")), engine.submit(order("twice", "wait"))
     assert first is second
-    assert first.result(timeout=60).trial.trial_id == "twice"
+    assert first.result(timeout=200).trial.trial_id == "twice"
 
 
 def test_a_dead_worker_is_a_typed_failure_and_the_engine_goes_on(engine: TrialEngine) -> None:
-    lost = engine.submit(order("doomed", "die")).result(timeout=60).trial
+    lost = engine.submit(order("doomed", "die")).result(timeout=200).trial
     assert (lost.status, lost.failure) == (TrialStatus.failed, FailureKind.worker_died)
-    assert engine.submit(order("after")).result(timeout=60).trial.succeeded
+    assert engine.submit(order("after")).result(timeout=200).trial.succeeded
 
 
 def test_hosts_are_reused(engine: TrialEngine) -> None:
     trials = [engine.submit(order(f"many{i}")) for i in range(12)]
-    workers = {future.result(timeout=60).trial.worker for future in trials}
+    workers = {future.result(timeout=200).trial.worker for future in trials}
     assert len(workers) <= 3
 
 
@@ -135,9 +135,9 @@ def test_trials_of_unlike_pools_take_turns_on_one_machine(engine: TrialEngine) -
     futures = [engine.submit(order(f"small{i}", "wait")) for i in range(6)]
     whole = engine.submit(order("whole", pool="whole"))
     futures += [engine.submit(order(f"late{i}", "wait")) for i in range(12)]
-    assert whole.result(timeout=60).trial.succeeded
+    assert whole.result(timeout=200).trial.succeeded
     assert not all(future.done() for future in futures)
-    assert all(future.result(timeout=60).trial.succeeded for future in futures)
+    assert all(future.result(timeout=200).trial.succeeded for future in futures)
 
 
 def test_an_unknown_pool_is_refused(engine: TrialEngine) -> None:
@@ -153,8 +153,8 @@ def test_a_stopped_trial_is_a_row_with_its_reason_and_its_host_hears_of_it(
     policy = StoppingSettings(policy="median", min_peers=4, first_look=0.01, rungs=(0.5,), controls=0.0)
     engine = TrialEngine(POOLS, most=1, host=ScriptedHost, stopping={STAGE.name: policy})
     for peer in range(4):
-        assert engine.submit(order(f"peer{peer}")).result(timeout=60).early_stop is None
-    trained = engine.submit(order("hopeless", "behind")).result(timeout=60)
+        assert engine.submit(order(f"peer{peer}")).result(timeout=200).early_stop is None
+    trained = engine.submit(order("hopeless", "behind")).result(timeout=200)
     trial, decided = trained.trial, trained.early_stop
     assert (trial.status, trial.failure) == (TrialStatus.stopped, FailureKind.unpromising)
     assert decided is not None
