@@ -72,7 +72,7 @@ def check_decoding(mixer: nn.Module, x_BTD: torch.Tensor) -> None:
     assert tensor_bytes(state) == x_BTD.shape[0] * mixer.state_bytes()  # type: ignore[operator]
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.integers(0, 2**32 - 1))
 def test_random_mutated_and_crossed_designs_run_learn_and_are_causal(seed: int) -> None:
     rng = np.random.default_rng(seed)
