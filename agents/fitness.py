@@ -24,7 +24,7 @@ class FitnessSettings:
     novelty_weight: float = 0.35
     margin: float = 0.1  # differences beyond this share of the reference (or of accuracy) count no further
     slope: float = 6.0
-    leak_margin: float = 0.1  # a loss below the reference by more than this share is suspicious
+    leak_margin: float = 0.1  # a loss below the best baseline's by more than this share of it is suspicious
     leak_sigmas: float = 10.0  # ... or by more than so many standard deviations of a baseline's seeds
     opinion_share: float = 0.5  # of the quality, where a model judges; 0: none is asked
     novelty_scale: float = 0.3  # fingerprint distance at which novelty is 1 - 1/e
@@ -76,7 +76,6 @@ class Fitness:
     loss_weight: float
     benchmark_weight: float
     quality_weight: float
-    suspicious: bool
 
 
 def squashed(gain: float, settings: FitnessSettings) -> float:
@@ -97,10 +96,8 @@ def thrift(figure: float | None, reference: float | None) -> float:
     return 1.0 / (1.0 + figure / reference)
 
 
-def fitness(measured: Measured, reference: Measured, settings: FitnessSettings, sigma: float | None = None) -> Fitness:
+def fitness(measured: Measured, reference: Measured, settings: FitnessSettings) -> Fitness:
     """Weighted mean of loss, benchmark and quality terms; higher is better.
-
-    `sigma` is the standard deviation of a baseline's loss over seeds, in nats per token, where it is known.
 
     Raises ValueError for losses that are not finite or a reference loss that is not positive: those are failures, to
     be settled before anything is scored.
@@ -139,6 +136,14 @@ def fitness(measured: Measured, reference: Measured, settings: FitnessSettings, 
         loss_weight=settings.loss_weight / total,
         benchmark_weight=benchmark_weight / total,
         quality_weight=settings.quality_weight / total,
-        suspicious=gain > settings.leak_margin
-        or (sigma is not None and reference.loss - measured.loss > settings.leak_sigmas * sigma),
+    )
+
+
+def too_good(loss: float, best: float, settings: FitnessSettings, sigma: float | None = None) -> bool:
+    """Whether a loss lies further below the best baseline's, `best`, than is believed at once.
+
+    `sigma` is the standard deviation of a baseline's loss over seeds, where it is known; all are nats per token.
+    """
+    return best - loss > settings.leak_margin * best or (
+        sigma is not None and best - loss > settings.leak_sigmas * sigma
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from agents.brief import Member, Noise
-from agents.fitness import FitnessSettings, Measured, fitness
+from agents.fitness import FitnessSettings, Measured, fitness, too_good
 from agents.opinion import OpinionJudge, Opinions, quality_of
 from cognition.records import Candidate, Report, Trial, Verdict
 
@@ -54,14 +54,19 @@ class Judge:
         trials: Sequence[Trial],
         reference: Member,
         noise: Noise | None = None,
+        best: float | None = None,
         *,
         horizon: int | None = None,
         now: float = 0.0,
     ) -> Verdict:
         """The verdict on trials of one stage against the reference baseline's finished trials of the same stage.
 
-        A trial without a result leaves the fitness None, with the reason. A loss that beats the reference by more
+        A trial without a result leaves the fitness None, with the reason. A loss that beats the best baseline by more
         than the leak margin, or far beyond the seeds' noise, is marked suspicious: see `reconsider`.
+
+        Args:
+            noise: of the founders' losses over their seeds, where it is known.
+            best: loss of the best baseline, in nats per token; None: the reference is the only one that is known.
 
         Raises:
             ValueError: no trials, trials of several stages, or a reference without finished trials of that stage.
@@ -79,13 +84,15 @@ class Judge:
         opinions = await self.opinions(candidate, horizon=horizon)
         if opinions.middle is not None:
             measured = replace(measured, opinion=quality_of(opinions.middle))
-        score = fitness(measured, yardstick, self.settings, noise.sigma if noise else None)
+        score = fitness(measured, yardstick, self.settings)
+        best = yardstick.loss if best is None else min(best, yardstick.loss)
+        suspicious = too_good(measured.loss, best, self.settings, noise.sigma if noise else None)
         gain = (yardstick.loss - measured.loss) / yardstick.loss
         reason = (
             f"loss {measured.loss:.4f} against {yardstick.loss:.4f} of {reference.candidate.name} ({gain:+.1%} gain)"
         )
-        if score.suspicious:
-            reason += "; further below the reference than is believed at once"
+        if suspicious:
+            reason += f"; further below the best baseline ({best:.4f}) than is believed at once"
         return Verdict(
             candidate_id=candidate.candidate_id,
             number=candidate.number,
@@ -106,7 +113,7 @@ class Judge:
             opinion=opinions.middle,
             opinion_spread=opinions.spread,
             num_opinions=len(opinions.samples),
-            suspicious=score.suspicious,
+            suspicious=suspicious,
             reason=reason,
             created_at=now,
         )

@@ -245,7 +245,7 @@ class Verdict:
     opinion: float | None = None  # the model judge's score, 1..10, median over its samples
     opinion_spread: float | None = None  # largest minus smallest sample
     num_opinions: int = 0
-    suspicious: bool = False  # beats the reference by more than the leak margin: re-examined before it was believed
+    suspicious: bool = False  # beats the best baseline by more than the leak margin: re-examined before it was believed
     reason: str = ""
     created_at: float = 0.0
 

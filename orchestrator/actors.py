@@ -195,10 +195,11 @@ class JudgeActor:
         trials: tuple[Trial, ...],
         reference: Member,
         noise: Noise | None,
+        best: float | None,
         horizon: int | None,
     ) -> Verdict:
         with _within_budget():
-            return await self._judge.assess(candidate, report, trials, reference, noise, horizon=horizon)
+            return await self._judge.assess(candidate, report, trials, reference, noise, best, horizon=horizon)
 
     async def opinions(self, design: Candidate, purpose: str, number: int) -> Opinions:
         with _within_budget():
@@ -237,10 +238,12 @@ class AnalystActor:
 
 
 class ExaminerActor:
-    """Runs the gate: every examination in a child of this actor's fork server."""
+    """Runs the gate: every examination in a child of this actor's fork server.
+
+    Unlike the agents it does not give way to trials: they would end and find nobody who has been examined.
+    """
 
     def __init__(self, sandbox: SandboxSettings) -> None:
-        _give_way()
         self._server = sandbox.fork_server()
         self._one_at_a_time = asyncio.Semaphore(1)
         threading.Thread(target=self._server.start, daemon=True).start()  # warm by the time that the first job comes

@@ -15,6 +15,7 @@ from cognition.statistics import pooled_std
 from models.scale import Stage
 from orchestrator.config import Settings
 from orchestrator.errors import UsageError
+from orchestrator.founders import BASELINE_ARM
 from orchestrator.population import Population
 from orchestrator.selection import rule_of
 
@@ -96,6 +97,14 @@ def noise_of(population: Population, stage: Stage, num_founders: int) -> Noise |
     repeated = [losses for losses in groups if len(losses) > 1]
     spread = pooled_std(repeated) if repeated else None
     return Noise(sigma=spread.std, dof=spread.dof) if spread and spread.std > 0 else None
+
+
+def best_loss_of(population: Population, stage: Stage, num_founders: int) -> float | None:
+    """The best baseline's mean loss on the stage's seeds; None where none has finished."""
+    found = (population.last_attempt(number)[0] for number in range(num_founders))
+    baselines = [one for one in found if one is not None and one.arm == BASELINE_ARM]
+    losses = [population.loss(baseline.candidate_id, stage) for baseline in baselines]
+    return min((loss for loss in losses if loss is not None), default=None)
 
 
 def on_seeds(member: Member, stage: Stage) -> Member:

@@ -28,6 +28,7 @@ _REBUILD_S = 120.0  # for which a lost engine is waited for
 _ASK_AGAIN_S = 0.5
 _GENERATIONS_AHEAD = 64  # who starts late may not know how many engines there were
 _HOST_RETRIES = 2  # a dead worker is not the candidate's fault, nor is one death by another's hand
+_MOST_UNSTARTED = 32  # attempts that no host took
 
 
 class TrialEngineActor:
@@ -95,7 +96,7 @@ class EngineRunner:
         order = Order(job=job, pool=name, number=candidate.number, horizon=horizon)
         share = share_of(settings, stage)
         account, worst = f"{stage}/{candidate.arm}", share.worst(job.stage.deadline_s)
-        tries, furthest = 1 + _HOST_RETRIES, 0
+        tries, furthest, unstarted = 1 + _HOST_RETRIES, 0, 0
         while True:
             reservation = await self._reserve(account, worst, job.trial_id)
             while (
@@ -106,7 +107,9 @@ class EngineRunner:
             trial = dataclasses.replace(trained.trial, pool=share.pool, num_gpus=share.num_gpus)
             await self.ledger.settle.remote(reservation, charge_of(candidate, trial, share))
             preempted = trial.failure is FailureKind.worker_died and job.checkpoints is not None
-            if not (preempted and trial.steps > furthest):  # who goes on from a checkpoint comes to an end
+            if trial.failure is FailureKind.worker_died and not trial.worker and unstarted < _MOST_UNSTARTED:
+                unstarted += 1  # a host that had died while it was idle: a lost node leaves as many as it had slots
+            elif not (preempted and trial.steps > furthest):  # who goes on from a checkpoint comes to an end
                 tries -= 1
             furthest = max(furthest, trial.steps)
             if trial.failure not in DONE_AGAIN:

@@ -29,7 +29,7 @@ class LookAhead:
         self._outside_s.append(max(0.0, lifetime_s - queued_and_trained_s))
 
     def trained(self, slot_s: float) -> None:
-        """A trial has ended by itself."""
+        """A trial has ended, and its slot wants another."""
         self._trial_s.append(slot_s)
 
     def wanted(self, ages_s: Sequence[float] = ()) -> int:

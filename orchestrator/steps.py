@@ -22,7 +22,7 @@ from models.trial import ExamJob
 from orchestrator.answers import answer
 from orchestrator.arms import arm_named
 from orchestrator.books import Books
-from orchestrator.briefing import brief_of, context_of, noise_of, on_seeds, reference_of
+from orchestrator.briefing import best_loss_of, brief_of, context_of, noise_of, on_seeds, reference_of
 from orchestrator.climbing import Climb, Climbing
 from orchestrator.cognition_base import CognitionBase
 from orchestrator.config import Settings
@@ -212,8 +212,7 @@ class Steps:
         with self.flow.at_slots(candidate.number):
             trials = await self._train(candidate, stage, seeds)
         for trial in trials:
-            if trial.succeeded:
-                self.flow.trained(trial.slot_s)
+            self.flow.trained(trial.slot_s)
         self.flow.explored(candidate.number)
         return tuple(trial for trial in trials if trial.seed in stage.seeds)
 
@@ -241,16 +240,17 @@ class Steps:
         if earlier is not None:
             return earlier
         await self.flow.founder()
-        stage, noise = self._first, None
+        stage, noise, best = self._first, None, None
         if candidate.number >= self._num_founders:
             await self.flow.all_founders()
             noise = noise_of(self.population, stage, self._num_founders)
+            best = best_loss_of(self.population, stage, self._num_founders)
         reference = reference_of(self.population, stage)
         judge = await self._crew.judge()
         if all(trial.succeeded for trial in trials):
             await self._language.calibrated()
         horizon = self.flow.horizon(candidate.number)
-        verdict: Verdict = await answer(judge.assess.remote(candidate, report, trials, reference, noise, horizon))
+        verdict: Verdict = await answer(judge.assess.remote(candidate, report, trials, reference, noise, best, horizon))
         await self._books.caught_up()
         if verdict.suspicious:
             again = await self._gate(candidate, thorough=True)

@@ -22,7 +22,6 @@ def test_the_reference_itself_scores_one_half_on_loss_and_benchmark() -> None:
     assert (score.loss_term, score.benchmark_term) == (0.5, 0.5)
     assert (score.cost_quality, score.state_quality) == (0.5, 0.5)
     assert score.novelty_quality == pytest.approx(1 - 1 / math.e)
-    assert not score.suspicious
 
 
 def test_one_percent_shows_and_ten_percent_is_the_most() -> None:
@@ -123,6 +122,10 @@ async def test_a_loss_too_good_is_marked_and_believed_only_after_another_look(
         candidate, make_report(candidate), [make_trial(candidate, 2.35)], reference, Noise(sigma=0.01, dof=4)
     )
     assert noisy.suspicious, "fifteen standard deviations of the seeds below the reference"
+    above_another = await Judge().assess(
+        candidate, make_report(candidate), [make_trial(candidate, 2.35)], reference, Noise(sigma=0.01, dof=4), best=2.3
+    )
+    assert not above_another.suspicious, "another baseline is better still"
     confirmed = await Judge().reconsider(verdict, make_report(candidate))
     assert confirmed.fitness == verdict.fitness
     assert "passed" in confirmed.reason

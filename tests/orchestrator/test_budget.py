@@ -161,7 +161,7 @@ class ScriptedEngine:
             slot_s=slot_s,
             stage=job.stage.name,
         )
-        trial = dataclasses.replace(trial, started_at=started, finished_at=self._now)
+        trial = dataclasses.replace(trial, started_at=started, finished_at=self._now, worker="a:1")
         if died:
             failure = {"status": TrialStatus.failed, "failure": FailureKind.worker_died, "loss": None, "slot_s": 0.0}
             trial = dataclasses.replace(trial, **failure)
