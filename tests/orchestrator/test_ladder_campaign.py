@@ -172,6 +172,7 @@ def test_who_climbed_before_a_cut_is_trained_after_it_and_named_once(ray_here: N
     assert {claim.stage for claim in Reader(folder).rows(Claim)} == {"sift", "verify"}
 
 
+@pytest.mark.nightly
 def test_one_stage_is_a_campaign_without_claims(ray_here: None, tmp_path: Path) -> None:
     result = campaign(tmp_path / "flat", *ONE_STAGE, *SMALL).run()
     assert result.stopped_by is None
