@@ -45,6 +45,7 @@ from orchestrator.values import convert, suggest
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 TRACKING_MODES = ("auto", "online", "offline", "none")
+_OPEN = ("pools.", "stages.")  # groups of named entries, whose keys are checked when they are read
 _NO_SCALE = "scale is {}: choose one with scale=auto|cpu|tiny"
 
 
@@ -271,7 +272,7 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
 
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF), job_name="orchestrator"):
-            config = hydra_compose("config", overrides=list(overrides))
+            config = hydra_compose("config", overrides=[_opened(override) for override in overrides])
         values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise UsageError(f"{error.full_key} has no value: set {error.full_key}=...") from error
@@ -326,6 +327,11 @@ def settings_from(
         return settings
     except (ValueError, TypeError) as error:
         raise UsageError(_one_line(str(error))) from error
+
+
+def _opened(override: str) -> str:
+    """As Hydra wants a key of a group whose names are the user's: what conf/ does not say of it is added."""
+    return f"++{override}" if override.startswith(_OPEN) else override
 
 
 def _shipped(group: str) -> Any:

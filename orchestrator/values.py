@@ -48,7 +48,7 @@ def convert(hint: Any, value: Any, where: str) -> Any:
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(value, Mapping):
             raise ValueError(f"{where} is {value!r}: a group of keys is needed")
-        return {str(key): convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+        return {str(key): _entry(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return read_record(hint, value, where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
@@ -56,6 +56,15 @@ def convert(hint: Any, value: Any, where: str) -> Any:
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise ValueError(f"{where} is {value!r}: {_NAMES.get(hint, hint)} is needed")
     return value
+
+
+def _entry(hint: Any, value: Any, where: str) -> Any:
+    """One of a group whose names are the user's: a record does not know which one it is."""
+    try:
+        return convert(hint, value, where)
+    except ValueError as error:
+        told = str(error)
+        raise ValueError(told if where in told else f"{where}.{told}") from error
 
 
 _NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from orchestrator.config import compose, settings_from
@@ -93,6 +95,32 @@ def test_plain_values_are_yaml_safe_and_complete() -> None:
     values = plain(settings_from(compose(["+campaign=linear_attn", "scale=tiny"])))
     assert values["scale"]["stages"][0]["size"]["hidden_size"] == 32
     assert values["arms"]["weights"]["grammar"] == 3
+
+
+def test_pools_and_stages_take_keys_that_the_shipped_configuration_does_not_name() -> None:
+    given = [
+        "pools.verify.limit=3",
+        "pools.mine.gpus=2",
+        "stages.verify.pool=mine",
+        "stages.verify.stopping.policy=median",
+    ]
+    settings = settings_from(compose(["+campaign=linear_attn", *given]))
+    assert settings.pools["verify"].limit == 3
+    assert settings.pools["mine"].gpus == 2
+    assert (settings.stages["verify"].pool, settings.stages["verify"].stopping.policy) == ("mine", "median")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("pools.verify.limt=3", "unknown key pools.verify.limt: did you mean 'limit'"),
+        ("pools.explore.cpus=-1", "pools.explore.cpus is -1"),
+        ("pools.explore.gpus=1.5", "pools.explore.gpus is 1.5: above one card only whole ones can be had"),
+    ],
+)
+def test_a_pool_that_is_none_is_told_by_name(given: str, told: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(told)):
+        settings_from(compose(["+campaign=linear_attn", given]))
 
 
 def test_a_deterministic_campaign_looks_no_further_ahead_than_its_policy_looks_back() -> None:
