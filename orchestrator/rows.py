@@ -147,10 +147,14 @@ class Rows:
         numbers = {candidate.candidate_id: candidate.number for candidate in self.population.candidates()}
         trials: list[Trial] = []
         for stage, policy in policies.items():
-            ended = [trial for trial in self.population.trials(stage) if trial.candidate_id in numbers]
-            ended.sort(key=lambda trial: numbers[trial.candidate_id])
-            first = sum(numbers[trial.candidate_id] < num_founders for trial in ended)
-            trials += [*ended[:first], *ended[first:][-2 * policy.most_peers :]]
+            by_seed: dict[int, list[Trial]] = {}
+            for trial in self.population.trials(stage):
+                if trial.candidate_id in numbers:
+                    by_seed.setdefault(trial.seed, []).append(trial)
+            for ended in by_seed.values():
+                ended.sort(key=lambda trial: numbers[trial.candidate_id])
+                first = sum(numbers[trial.candidate_id] < num_founders for trial in ended)
+                trials += [*ended[:first], *ended[first:][-2 * policy.most_peers :]]
         return Recalled(
             trials=trials,
             curves=self._curves([trial.trial_id for trial in trials]),

@@ -37,7 +37,8 @@ class StoppingBoard:
         self._told = told
         self._now = now
         self._lock = threading.Lock()
-        self._books = {stage: CurveBook(num_founders, policy.most_peers) for stage, policy in self._policies.items()}
+        # By stage and seed: trials of one seed share the order of their data, and others' losses rise and fall elsewhere.
+        self._books: dict[tuple[str, int], CurveBook] = {}
         self._decided: dict[str, EarlyStop] = {}
 
     def recall(self, past: Recalled) -> None:
@@ -48,7 +49,7 @@ class StoppingBoard:
         with self._lock:
             self._decided |= {stop.trial_id: stop for stop in past.decided}
             for trial in past.trials:
-                if (book := self._books.get(trial.stage)) is not None:
+                if (book := self._book(trial.stage, trial.seed)) is not None:
                     for step, loss in past.curves.get(trial.trial_id, ()):
                         book.add_point(trial.trial_id, past.numbers[trial.candidate_id], step, loss)
                     self._end(trial)
@@ -61,7 +62,7 @@ class StoppingBoard:
             horizon: only peers up to this number count; None: all that are known at this moment.
             again: the trial goes on from a checkpoint and tells of an earlier attempt's points: they were judged then.
         """
-        policy, book = self._policies.get(job.stage.name), self._books.get(job.stage.name)
+        policy, book = self._policies.get(job.stage.name), self._book(job.stage.name, job.seed)
         if policy is None or book is None or metric.task != TEXT:
             return False
         with self._lock:
@@ -88,7 +89,7 @@ class StoppingBoard:
             self._end(trial)
 
     def _end(self, trial: Trial) -> None:
-        book = self._books.get(trial.stage)
+        book = self._book(trial.stage, trial.seed)
         if book is None:
             return
         if trial.succeeded and trial.loss is not None:
@@ -97,6 +98,12 @@ class StoppingBoard:
             book.stop(trial.trial_id)
         else:
             book.forget(trial.trial_id)
+
+    def _book(self, stage: str, seed: int) -> CurveBook | None:
+        policy = self._policies.get(stage)
+        if policy is None:
+            return None
+        return self._books.setdefault((stage, seed), CurveBook(self._num_founders, policy.most_peers))
 
     def _row(self, job: TrialJob, policy: StoppingSettings, decision: Decision) -> EarlyStop:
         assert decision.bar is not None

@@ -1,4 +1,4 @@
-"""The curves of one stage, kept so that policies can be asked about them.
+"""The curves of one stage on one seed, kept so that policies can be asked about them.
 
 As many as policies look at: a trial has the founders' and the latest candidates' as peers, so that a campaign's
 hundred-thousandth trial takes no longer to judge than its thousandth, and what is kept does not grow.
@@ -26,7 +26,7 @@ class _Entry:
 
 
 class CurveBook:
-    """Trials of one stage by id. Not safe for use by several threads.
+    """Trials of one stage on one seed, by id. Not safe for use by several threads.
 
     Args:
         num_founders: numbers below are founders, whose curves are kept for good.

@@ -14,7 +14,10 @@ from models.scale import TEXT
 from orchestrator.errors import UsageError
 from orchestrator.run_folder import RunFolder
 
-_FIELDS = ("num_founders", "run", "trial", "number", "started_at", "finished_at", "final", "step", "loss", "at")
+_FIELDS = (
+    *("num_founders", "run", "trial", "number", "seed", "started_at", "finished_at", "final"),
+    *("step", "loss", "at"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +35,7 @@ class PastTrial:
 
     trial_id: str
     number: int  # the candidate's
+    seed: int
     started_at: float
     finished_at: float
     final: float  # sealed loss
@@ -80,6 +84,7 @@ def read_run(path: str | Path, stage: str) -> PastRun:
             PastTrial(
                 trial_id=trial.trial_id,
                 number=numbers[trial.candidate_id],
+                seed=trial.seed,
                 started_at=trial.started_at,
                 finished_at=trial.finished_at,
                 final=trial.loss,
@@ -100,10 +105,11 @@ def write_runs(runs: Sequence[PastRun], path: Path) -> None:
         for run in runs:
             began = run.trials[0].started_at
             for trial in run.trials:
-                whole = (trial.number, f"{trial.started_at - began:.2f}", f"{trial.finished_at - began:.2f}")
+                times = (f"{trial.started_at - began:.2f}", f"{trial.finished_at - began:.2f}")
                 for point in trial.points:
                     row = (f"{trial.final:.5f}", point.step, f"{point.loss:.5f}", f"{point.at - began:.2f}")
-                    writer.writerow((run.num_founders, run.name, trial.trial_id, *whole, *row))
+                    whole = (run.num_founders, run.name, trial.trial_id, trial.number, trial.seed)
+                    writer.writerow((*whole, *times, *row))
 
 
 def read_runs(path: Path) -> tuple[PastRun, ...]:
@@ -128,6 +134,7 @@ def _trials(rows: Iterable[dict[str, str]]) -> list[PastTrial]:
         PastTrial(
             trial_id=trial_id,
             number=int(points[0]["number"]),
+            seed=int(points[0]["seed"]),
             started_at=float(points[0]["started_at"]),
             finished_at=float(points[0]["finished_at"]),
             final=float(points[0]["final"]),

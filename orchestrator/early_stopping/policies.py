@@ -39,7 +39,7 @@ def decide(settings: StoppingSettings, curve: Curve, steps: int, peers: Sequence
     Args:
         curve: its points so far; at least one.
         steps: of the whole training.
-        peers: other trials of the same stage, founders included.
+        peers: other trials of the same stage on the same seed, founders included.
     """
     step, loss = curve[-1]
     if settings.policy == NONE:

@@ -58,8 +58,10 @@ class Tally:
 
 def replay(settings: StoppingSettings, run: PastRun) -> Tally:
     """The run's trials through a policy, in their order of time."""
-    book, stopped, false = CurveBook(run.num_founders, settings.most_peers), dict[str, int](), 0
+    books = {trial.seed: CurveBook(run.num_founders, settings.most_peers) for trial in run.trials}
+    stopped, false = dict[str, int](), 0
     for trial, index in _in_time(run.trials):
+        book = books[trial.seed]
         if trial.trial_id in stopped:
             continue
         if index == len(trial.points):

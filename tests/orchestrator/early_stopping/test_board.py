@@ -166,6 +166,15 @@ def test_what_the_store_holds_is_recalled_and_not_told_again() -> None:
     assert [stop.trial_id for stop in again.told] == ["t51"]
 
 
+def test_trials_of_another_seed_are_no_peers() -> None:
+    """Their data come in another order: a whole stage may lie higher on one seed than on another."""
+    asked = Asked()
+    asked.train_all(GOOD)
+    other = dataclasses.replace(job(50), seed=1)
+    assert not any(asked.board.point(other, metric, 50, None) for metric in metrics_of(50, 3.0))
+    assert asked.told == []
+
+
 def test_points_that_a_resumed_trial_tells_again_are_not_judged_again() -> None:
     asked = Asked()
     asked.train_all(GOOD)

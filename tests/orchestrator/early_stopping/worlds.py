@@ -31,6 +31,7 @@ def past_trial(number: int, level: float, start: float, lasts: float = 1.0) -> P
     return PastTrial(
         trial_id=f"n{number}",
         number=number,
+        seed=0,
         started_at=start,
         finished_at=start + lasts,
         final=level,
