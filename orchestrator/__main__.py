@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from models.data import DataSpec, in_memory, pack
@@ -38,7 +39,9 @@ beside it   python -m orchestrator.status runs/NAME     how it stands
 
 
 def main(arguments: list[str]) -> int:
-    """Exit codes: 0 finished or stopped by request, 2 bad input, 130 Ctrl-C, 143 SIGTERM."""
+    """Exit codes: 0 finished, or stopped by request or by a limit, 2 bad input, 75 ended by a fault (the same command
+    goes on), 130 Ctrl-C, 143 SIGTERM.
+    """
     if "--help" in arguments or "-h" in arguments:
         print(HELP.format(campaigns=", ".join(known_campaigns())))
         return 0
@@ -59,6 +62,10 @@ def main(arguments: list[str]) -> int:
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
+    if result.fault:
+        return os.EX_TEMPFAIL
     return {"SIGINT": 130, "SIGTERM": 143}.get(result.stopped_by or "", 0)
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import ray
 
 from agents.protocols import NoProposal
-from agents.telling import one_line
 from orchestrator.errors import UsageError
-
-_GONE = "the process of one of the campaign's actors ended and cannot be restarted"
 
 
 async def answer(call: Any) -> Any:
@@ -32,7 +30,13 @@ async def answer(call: Any) -> Any:
         if isinstance(cause, UsageError | NoProposal):
             raise cause from None
         if isinstance(cause, ray.exceptions.RayActorError):
-            raise UsageError(f"{_GONE} ({one_line(str(error), 300)}): the same command goes on") from error
+            raise UsageError(_gone(cause)) from error
         raise
     except ray.exceptions.RayActorError as error:
-        raise UsageError(f"{_GONE} ({one_line(str(error), 300)}): the same command goes on") from error
+        raise UsageError(_gone(error)) from error
+
+
+def _gone(error: ray.exceptions.RayActorError) -> str:
+    """Which actor it was, without Ray's pages on it."""
+    named = re.search(r"class_name: (\w+)", str(error))
+    return f"the process of the campaign's {named[1] if named else 'actor'} ended and cannot be restarted"

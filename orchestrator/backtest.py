@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -123,6 +124,11 @@ def _show(console: Console, runs: Sequence[PastRun], tests: Sequence[Backtest], 
                 f"{run.num_stopped} trials were stopped early there: their ends are unknown, and the figures too good"
             )
             console.print(f"warning     {run.name}: {warning}", markup=False)
+    most = max((_on_one_seed(run) for run in runs), default=0)
+    few = [test.settings.min_peers for test in tests if most <= test.settings.min_peers]
+    if few:
+        told = f"no run has more than {most} candidates' curves on one seed, and no policy looks below {1 + min(few)}"
+        console.print(f"warning     {told} (--min-peers and one more): zeros say nothing", markup=False)
     ranks = ", ".join(f"{rho:.2f} at {share:.0%}" for share, rho in rank_correlations(runs).items() if rho is not None)
     console.print(f"ranks       correlation of training losses with sealed losses: {ranks}", markup=False)
     table = Table(box=None, pad_edge=False)
@@ -141,6 +147,12 @@ def _show(console: Console, runs: Sequence[PastRun], tests: Sequence[Backtest], 
         console.print(
             f"recommended {best.settings.policy}: saves most at {MOST_WINNERS_LOST:.0%} of the winners lost or less"
         )
+
+
+def _on_one_seed(run: PastRun) -> int:
+    """Curves of candidates on the seed that has most of them."""
+    seeds = Counter(trial.seed for trial in run.trials if trial.number >= run.num_founders)
+    return max(seeds.values(), default=0)
 
 
 def _cells(test: Backtest) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ from orchestrator.cognition_settings import known_at_first
 from orchestrator.config import Settings, compose, settings_from
 from orchestrator.early_stopping.settings import NONE
 from orchestrator.embedding import RemoteSource
-from orchestrator.errors import UsageError
+from orchestrator.errors import BudgetReached, UsageError
 from orchestrator.estimate import mean_slot_s
 from orchestrator.facts import facts_of, in_words
 from orchestrator.flow import FIXED_LOOK_AHEAD, Flow
@@ -75,6 +75,7 @@ class Campaign:
         self._ending: Ending | None = None
         self.cluster: Cluster | None = None
         self.stopped_by: str | None = None
+        self.fault = False
         self.layers: Sequence[Layer] = ()
         self._rows: Rows | None = None
         self._head_lost = False
@@ -97,6 +98,7 @@ class Campaign:
             return thread.submit(asyncio.run, self._run()).result()
 
     async def _run(self) -> Result:
+        on_signals(lambda name: self._signalled(name, None))  # heard between the steps of starting
         try:
             corpus = load_corpus(self.settings.data)
             for stage in self.settings.scale.stages:
@@ -110,7 +112,10 @@ class Campaign:
         try:
             first, patience_s = self.settings.ladder.first.name, self.settings.flow.store_patience_s
             self._rows = Rows(self.folder.path, self._tell, first, patience_s)
-            result = self._result(resumed_finished=True) if self.finished else await self._on_cluster()
+            if await self._stopped_early():
+                result = self._result()
+            else:
+                result = self._result(resumed_finished=True) if self.finished else await self._on_cluster()
             for view in self.views:
                 view.ended(self, result)
             return result
@@ -129,6 +134,9 @@ class Campaign:
         first = self.settings.stages[self.settings.scale.stages[0].name].pool
         self.cluster = connect(self.settings.cluster, self.settings.pools, first, f"campaign-{uuid.uuid4().hex}")
         try:
+            on_signals(lambda name: self._signalled(name, None))  # Ray has put its own in their place
+            if await self._stopped_early():
+                return self._result()
             self.flow = Flow(
                 len(self.settings.campaign.founders),
                 self._look_ahead(self.cluster.num_slots),
@@ -157,6 +165,12 @@ class Campaign:
                 self._crew.end(head_lost=self._head_lost)
         finally:
             disconnect(self.cluster)
+
+    async def _stopped_early(self) -> bool:
+        """A signal came before anything was begun."""
+        await asyncio.sleep(0)
+        self.stopped_by = self.halt.reason
+        return self.stopped_by is not None
 
     async def _drive(self) -> Result:
         from orchestrator.steps import Steps
@@ -187,13 +201,13 @@ class Campaign:
         except asyncio.CancelledError:
             if _broken(watch):
                 watch.result()
-            self.stopped_by = self.halt.reason
+            self.stopped_by, self.fault = self.halt.reason, self.halt.fault
             if self.stopped_by is None:
                 raise
         except BaseExceptionGroup as group:
-            self.stopped_by = str(users_error(group))
+            self._failed(users_error(group))
         except UsageError as error:
-            self.stopped_by = str(error)
+            self._failed(error)
         finally:
             watch.cancel()
             head.cancel()
@@ -246,13 +260,18 @@ class Campaign:
         assert self.cluster is not None
         why = await until_lost(self.cluster.head, self.settings.cluster.head_patience_s)
         self._head_lost = True
-        self.halt.ask(why, at_once=True)
+        self.halt.ask(why, at_once=True, fault=True)
         self._cut_off(main)  # at once: the watch may wait for an actor that cannot be reached
 
-    def _signalled(self, name: str, main: asyncio.Future[None]) -> None:
+    def _signalled(self, name: str, main: asyncio.Future[None] | None) -> None:
         self.halt.signalled(name, time.monotonic())
-        if self.halt.at_once:
+        if self.halt.at_once and main is not None:
             self._cut_off(main)  # whatever the watch waits for
+
+    def _failed(self, error: BaseException) -> None:
+        """The research ended so; a limit that was reached is no fault."""
+        self.stopped_by = str(error)
+        self.fault = not isinstance(error, BudgetReached)
 
     def _cut_off(self, main: asyncio.Future[None]) -> None:
         self.rows.hurry()  # steps that are cut off wait for their rows
@@ -264,7 +283,7 @@ class Campaign:
         if self.folder.asked_to_stop:
             self.halt.ask("stop request", at_once=self.folder.asked_to_stop_at_once)
         if (broken := self._books.broken or self.rows.broken) is not None:
-            self.halt.ask(broken, at_once=True)
+            self.halt.ask(broken, at_once=True, fault=True)
         if budget.wall_s is not None and time.monotonic() - self._since > budget.wall_s:
             self.halt.ask(f"budget.wall={budget.wall} is used up: start again to go on, with a larger one if need be")
 
@@ -278,7 +297,7 @@ class Campaign:
         try:
             await self._crew.rebuild(why)
         except UsageError as error:
-            self.halt.ask(str(error), at_once=True)
+            self.halt.ask(str(error), at_once=True, fault=True)
 
     async def _ended(self, running: Sequence[RunningTrial]) -> bool:
         """There is a reason to stop, and nothing that is nearly done is waited for any more."""
@@ -352,6 +371,7 @@ class Campaign:
             spend=self.population.spent(),
             elapsed_s=self.elapsed_s,
             stopped_by=self.stopped_by,
+            fault=self.fault,
             resumed_finished=resumed_finished,
         )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from agents.brief import Member
-from cognition.records import Claim, RankCorrelation
+from cognition.records import Claim, FailureKind, RankCorrelation, Trial
 from cognition.statistics import rank_correlation
 from models.scale import Stage
 from orchestrator.config import Settings
@@ -69,8 +69,7 @@ class Climbing:
     def concluded(self) -> bool:
         """Every trial that these climbs ask for is in the store, and every claim that the trials allow."""
         for climb in self.climbs(unclosed=()):
-            stage = self._settings.scale.stage(climb.stage)
-            if len(self._population.trained(climb.candidate_id, stage)) < len(stage.seeds):
+            if not self._through(climb.candidate_id, self._settings.scale.stage(climb.stage)):
                 return False
         return not any(self.claims(upper) for _, upper in self._ladder.climbs)
 
@@ -89,7 +88,7 @@ class Climbing:
             trials = self._population.trained(candidate_id, stage)
             if member is None or member.verdict is None or member.candidate.arm == BASELINE_ARM:
                 continue
-            if len(trials) < len(stage.seeds):
+            if len(trials) < len(stage.seeds) or any(map(_stopped, trials)):  # who was stopped ran on its better seeds
                 continue
             claims = claims_of(member, trials, rival, rivals, time.time())
             found += [claim for claim in claims if (claim.candidate_id, claim.baseline_id, stage.name) not in known]
@@ -152,9 +151,14 @@ class Climbing:
         return Entrant(
             number=candidate.number if candidate is not None else 0,
             candidate_id=candidate_id,
-            ended=len(self._population.trained(candidate_id, stage)) == len(stage.seeds),
+            ended=self._through(candidate_id, stage),
             score=None if loss is None else -loss,
         )
+
+    def _through(self, candidate_id: str, stage: Stage) -> bool:
+        """It was trained on all seeds of the stage, or stopped on one."""
+        trials = self._population.trained(candidate_id, stage)
+        return len(trials) == len(stage.seeds) or any(map(_stopped, trials))
 
     def _with_earlier(self, earned_now: Sequence[str], stage: Stage) -> dict[str, None]:
         return dict.fromkeys(chain(earned_now, filter(self._is_judged, self._population.at(stage.name))))
@@ -167,3 +171,7 @@ class Climbing:
     def _is_baseline(self, candidate_id: str) -> bool:
         candidate = self._population.candidate(candidate_id)
         return candidate is not None and candidate.arm == BASELINE_ARM
+
+
+def _stopped(trial: Trial) -> bool:
+    return trial.failure is FailureKind.unpromising

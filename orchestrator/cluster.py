@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,26 +85,40 @@ def _described(where: str, settings: ClusterSettings, pools: Mapping[str, Pool],
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     num_cpus, num_gpus = float(resources.get("CPU", 0)), float(resources.get("GPU", 0))
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    private = owned and _address(settings) == "local"
+    later = []  # pools that nodes have to come for
     for name, pool in pools.items():
-        if pool.limit is None and pool.bundle and not any(pool.fitting(node) for node in nodes):
+        if not pool.bundle or any(pool.fitting(node) for node in nodes):
+            continue
+        if pool.limit is None or private:
             if owned:
                 ray.shutdown()
-            raise UsageError(
-                f"a trial of pool {name} takes {_in_words(pool.bundle)}, and no node has that (the largest: "
-                f"{_in_words(max(nodes, key=lambda node: node.get('CPU', 0.0), default={}))}): lower pools.{name}, add "
-                f"nodes, or set pools.{name}.limit where nodes come on demand"
-            )
+            raise UsageError(_no_room(name, pool, nodes, private=private))
+        later.append(name)
     fitting = sum(pools[first].fitting(node) for node in nodes) or pools[first].limit or 1
     slots = min(fitting, settings.slots or fitting, pools[first].limit or fitting)
     gate = pools.get(GATE)
     return Cluster(
-        description=where + (f" ({len(nodes)} nodes)" if len(nodes) > 1 else ""),
+        description=where
+        + (f" ({len(nodes)} nodes)" if len(nodes) > 1 else "")
+        + (f"; no node has room for a trial of pool {', '.join(later)} yet" if later else ""),
         owned=owned,
         num_cpus=num_cpus,
         num_gpus=num_gpus,
         num_slots=slots,
         head=_head(settings),
-        num_gates=(gate.limit if gate else None) or max(1, slots // _SLOTS_A_GATE),
+        num_gates=min((gate.limit if gate else None) or max(1, slots // _SLOTS_A_GATE), max(1, int(num_cpus))),
+    )
+
+
+def _no_room(name: str, pool: Pool, nodes: Sequence[Mapping[str, float]], *, private: bool) -> str:
+    largest = _in_words(max(nodes, key=lambda node: node.get("CPU", 0.0), default={}))
+    elsewhere = "or use a Ray that has it (cluster.address)"
+    if not private:
+        elsewhere = f"add nodes, or set pools.{name}.limit where nodes come on demand"
+    return (
+        f"a trial of pool {name} takes {_in_words(pool.bundle)}, and no node has that (the largest: {largest}): lower "
+        f"pools.{name}, {elsewhere}"
     )
 
 

@@ -49,9 +49,9 @@ _OPEN = ("pools.", "stages.")  # groups of named entries, whose keys are checked
 _NO_SCALE = "scale is {}: choose one with scale=auto|cpu|tiny"
 
 
-def _positive(name: str, value: float | None) -> None:
+def _positive(name: str, value: float | None, *, or_null: bool = False) -> None:
     if value is not None and not 0 < value < math.inf:
-        raise ValueError(f"{name} is {value}: it has to be a number above zero, or null for no limit")
+        raise ValueError(f"{name} is {value}: it has to be a number above zero" + ", or null for no limit" * or_null)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +140,7 @@ class ClusterSettings:
     head_patience_s: float = 20.0
 
     def __post_init__(self) -> None:
-        _positive("cluster.slots", self.slots)
+        _positive("cluster.slots", self.slots, or_null=True)
         _positive("cluster.connect_timeout_s", self.connect_timeout_s)
         if not 1 <= self.head_patience_s <= 30:
             raise ValueError(
@@ -221,6 +221,7 @@ class Settings:
                 f"stages.{self.ladder.first.name}.stopping.most_peers ({most_peers}): use a smaller look-ahead"
             )
         check_pools(self.pools)
+        self._check_budget()
         for name, run in self.stages.items():
             if run.pool not in self.pools or run.pool == GATE:
                 trials = ", ".join(pool for pool in self.pools if pool != GATE)
@@ -229,6 +230,23 @@ class Settings:
                 self.scale.stage(name).require_split(self.pools[run.pool].num_processes)
             except ValueError as error:
                 raise ValueError(f"pools.{run.pool} trains stage {name}: {error}") from error
+
+    def _check_budget(self) -> None:
+        """Raise ValueError where a limit could not bind, or lets nothing be trained."""
+        stage, budget = self.ladder.first, self.budget
+        pool = self.stages[stage.name].pool
+        gpus = self.pools[pool].gpus if pool in self.pools else 0.0
+        if budget.gpu_hours is not None and not any(trained.gpus for trained in self.pools.values()):
+            raise ValueError(
+                f"budget.gpu_hours is {budget.gpu_hours:g}, and no pool takes a GPU: use budget.slot_hours or pools=gpu"
+            )
+        for name, limit, taken in (("slot_hours", budget.slot_hours, 1.0), ("gpu_hours", budget.gpu_hours, gpus)):
+            worst = stage.deadline_s * taken / 3600
+            if limit is not None and worst > limit:
+                raise ValueError(
+                    f"budget.{name} is {limit:g}, less than one trial of stage {stage.name} may take ({worst:.4g}, its "
+                    f"deadline_s): use that or more"
+                )
 
     def may_repair(self, evidence: Evidence) -> bool:
         """Founders are whatever their files say; everything else may be mended, so often."""

@@ -33,7 +33,7 @@ class View(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """How a campaign's start ended. `stopped_by` is None when it came to its end."""
+    """How a campaign's start ended. `stopped_by` is None when it came to its end; `fault`: something broke."""
 
     folder: Path
     members: tuple[Member, ...]
@@ -42,6 +42,7 @@ class Result:
     spend: tuple[Spend, ...]
     elapsed_s: float
     stopped_by: str | None = None
+    fault: bool = False
     resumed_finished: bool = False
     correlations: tuple[RankCorrelation, ...] = ()  # between neighbouring stages, as far as there are enough pairs
     set_aside: tuple[SetAside, ...] = ()  # damaged fragments: their rows were lost and, where they matter, made again

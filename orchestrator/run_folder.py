@@ -37,7 +37,7 @@ _LOOK_S = 1.0
 
 # What may change between two starts of the same campaign; everything else is the campaign's identity.
 MAY_CHANGE = re.compile(
-    r"(run|budget|cluster|tracking|inbox|checkpoints)\..*|flow\.(grace_s|store_patience_s)"
+    r"(run|budget|cluster|pools|tracking|inbox|checkpoints)\..*|stages\.[^.]+\.pool|flow\.(grace_s|store_patience_s)"
     r"|llm\.(retries\..*|patience|max_corrections|unknown_price)"
     r"|llm\.models\.[^.]+\.(api_base|price(\..*)?|concurrency|requests_per_minute|tokens_per_minute|timeout_s|structured"
     r"|temperature)"
@@ -107,7 +107,9 @@ class RunFolder:
         path = self.path / CONFIG
         try:
             settings = yaml.safe_load(path.read_text())["settings"]
-        except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        except (KeyError, TypeError) as error:
+            raise UsageError(f"{path} is not a campaign's configuration: give the path that a run printed") from error
+        except (OSError, yaml.YAMLError) as error:
             raise UsageError(f"{path} cannot be read ({error}): restore it, or start with run.fresh=true") from error
         assert isinstance(settings, dict)
         return settings

@@ -16,7 +16,7 @@ from agents.inbox import brief_in, tell_outcome
 from agents.protocols import NoProposal, Trained
 from agents.telling import one_line, outcome_text
 from cognition.novelty import OPINION
-from cognition.records import Candidate, Report, ReportKind, Trial, Verdict, trial_id_of
+from cognition.records import Candidate, FailureKind, Report, ReportKind, Trial, Verdict, trial_id_of
 from models.scale import Stage
 from models.trial import ExamJob
 from orchestrator.answers import answer
@@ -27,6 +27,7 @@ from orchestrator.climbing import Climb, Climbing
 from orchestrator.cognition_base import CognitionBase
 from orchestrator.config import Settings
 from orchestrator.crew import INBOX, Crew
+from orchestrator.early_stopping.settings import NONE
 from orchestrator.errors import UsageError
 from orchestrator.facts import figures_of
 from orchestrator.flow import Flow
@@ -285,6 +286,14 @@ class Steps:
         )  # last: what is cut off before is done again
 
     async def _train(self, candidate: Candidate, stage: Stage, seeds: Sequence[int]) -> tuple[Trial, ...]:
+        """On all seeds at once; one after another where a policy may end it: then the rest need not begin."""
+        if candidate.number >= self._num_founders and self.settings.stages[stage.name].stopping.policy != NONE:
+            found: list[Trial] = []
+            for seed in seeds:
+                found.append(await self._train_once(candidate, stage, seed))
+                if found[-1].failure is FailureKind.unpromising:
+                    break
+            return tuple(found)
         async with asyncio.TaskGroup() as trials:
             tasks = [trials.create_task(self._train_once(candidate, stage, seed)) for seed in seeds]
         return tuple(task.result() for task in tasks)

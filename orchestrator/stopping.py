@@ -28,10 +28,12 @@ class Halt:
     def __init__(self) -> None:
         self.reason: str | None = None
         self.at_once = False
+        self.fault = False  # something broke: nobody wanted this end
         self._signalled_at: float | None = None
 
-    def ask(self, reason: str, *, at_once: bool = False) -> None:
+    def ask(self, reason: str, *, at_once: bool = False, fault: bool = False) -> None:
         """Stop gracefully, or without finishing anything; the first reason stays."""
+        self.fault = self.fault or (fault and self.reason is None)
         self.reason = self.reason or reason
         self.at_once = self.at_once or at_once
 

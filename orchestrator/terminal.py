@@ -37,7 +37,7 @@ from orchestrator.outbox import REFUSED, TAKEN_AGAIN
 from orchestrator.population import CLIMBED
 from orchestrator.prediction import correlation_line
 from orchestrator.result import Result
-from orchestrator.rows import STOPPING
+from orchestrator.rows import RESUMED, STOPPING
 from orchestrator.tracking import resolved_mode
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 KILLED = (
     *(FailureKind.nonfinite, FailureKind.diverged, FailureKind.timeout, FailureKind.leak, FailureKind.memory),
     *(FailureKind.processes, FailureKind.disk, FailureKind.slow, FailureKind.no_progress, FailureKind.too_good),
-    *(FailureKind.silent, FailureKind.unpromising),
+    FailureKind.silent,
 )
 _PLAIN_EVERY_S = 20.0
 _PLAIN_WIDTH = 140
@@ -128,16 +128,19 @@ def show_result(console: Console, result: Result, num_candidates: int) -> None:
         markup=False,
     )
     if result.stopped_by:
-        console.print(f"stopped     {result.stopped_by}. The same command goes on from here.", markup=False)
+        told = result.stopped_by
+        if "command goes on" not in told and "goes on from here" not in told:
+            told += ": the same command goes on from here"
+        console.print(f"stopped     {told}", markup=False)
 
 
 def _choices(campaign: Campaign) -> Sequence[tuple[str, str]]:
     settings, cluster = campaign.settings, campaign.cluster
     assert cluster is not None
-    found = bool(campaign.population.trials())
+    found = any(record.kind == RESUMED for record in campaign.population.events)
     total = sum(settings.arms.weights.values())
     arms = ", ".join(f"{arm} {weight / total:.0%}" for arm, weight in settings.arms.weights.items() if weight > 0)
-    gpus = "no GPU in the cluster" if not cluster.num_gpus else "GPU presets are not there yet"
+    gpus = f"{cluster.num_gpus:g} GPUs in the cluster" if cluster.num_gpus else "no GPU in the cluster"
     mode = resolved_mode(settings.tracking)
     wandb = {
         "online": "W&B online",
@@ -225,6 +228,9 @@ def _line(campaign: Campaign, record: Record) -> str | None:
             return f"store     written again {record.detail}"
         case Report() if record.refused:
             return f"refused   {record.number:>4}.{record.attempt}  {record.kind.value}: {_short(record.detail)}"
+        case Trial(failure=FailureKind.unpromising):
+            name = _name(campaign, record.candidate_id)
+            return f"stopped   {name}  {record.stage} unpromising: {_short(record.detail)}"
         case Trial() if not record.succeeded:
             failure = record.failure.value if record.failure else record.status.value
             return (
@@ -252,8 +258,11 @@ def _counts(campaign: Campaign) -> dict[str, int]:
     return {
         "finished": sum(trial.succeeded for trial in trials),
         "rejected": len(population.refusals()),
+        "stopped": sum(trial.failure is FailureKind.unpromising for trial in trials),
         "killed": sum(trial.failure in KILLED for trial in trials),
-        "failed": sum(not trial.succeeded and trial.failure not in KILLED for trial in trials),
+        "failed": sum(
+            not trial.succeeded and trial.failure not in (*KILLED, FailureKind.unpromising) for trial in trials
+        ),
     }
 
 

@@ -15,11 +15,9 @@ import concurrent.futures
 import logging
 import os
 import socket
-import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 # Read by ray.tune when it is imported or when the Tuner starts: the store is the record, Tune keeps none of its own.
@@ -42,6 +40,7 @@ from ray.tune.stopper import Stopper  # noqa: E402
 from agents.protocols import Trained  # noqa: E402
 from cognition.records import Metric, Trial  # noqa: E402
 from models.sandbox.settings import SandboxSettings  # noqa: E402
+from models.scratch import Scratch  # noqa: E402
 from models.trial import TrialRun  # noqa: E402
 from orchestrator.board import JobBoard, Order, RunningTrial  # noqa: E402
 from orchestrator.early_stopping.recalled import Recalled  # noqa: E402
@@ -199,7 +198,7 @@ class TrialEngine:
             self._scheduler.recall(past)
             for early_stop in past.decided:
                 self._board.decided(early_stop)
-        self._scratch = tempfile.TemporaryDirectory(prefix="trial-engine-")
+        self._scratch = Scratch("trial-engine-")
         self._thread = threading.Thread(target=self._tune, name="tuner", daemon=True)
         self._thread.start()
 
@@ -218,7 +217,7 @@ class TrialEngine:
         self._thread.join(timeout_s)
         _BOARDS.pop(self._name, None)
         self._scheduler.close()
-        self._scratch.cleanup()
+        self._scratch.remove()
 
     def _tune(self) -> None:
         """The Tuner's thread: whatever ends it is written down, and told."""
@@ -249,7 +248,7 @@ class TrialEngine:
             ),
             run_config=tune.RunConfig(
                 name="trials",
-                storage_path=str(Path(self._scratch.name)),
+                storage_path=str(self._scratch.path),
                 verbose=0,
                 stop=BoardStopper(self._name),
                 failure_config=tune.FailureConfig(max_failures=0),

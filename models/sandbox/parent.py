@@ -28,6 +28,7 @@ import numpy as np
 from models.sandbox import leavings, wire
 from models.sandbox.held_process import Detached, HeldProcess, Launched
 from models.sandbox.jail import Cause, Device, Layer, Limits, scrubbed
+from models.scratch import Scratch
 
 _REQUEST_TIMEOUT_S = 30.0
 _KILL_TIMEOUT_S = 1.5
@@ -252,7 +253,8 @@ class _Server:
     def __init__(self, *, tasks: str, search_path: tuple[str, ...], settings: str, start_timeout_s: float) -> None:
         self._lock = threading.Lock()
         self._lost = False
-        self._scratch = tempfile.mkdtemp(prefix="sandbox-")
+        self._owned = Scratch("sandbox-")
+        self._scratch = str(self._owned.path)
         self._log = Path(self._scratch, "server.log")
         self._control, theirs = socket.socketpair()
         with theirs, self._log.open("wb") as log:
@@ -337,6 +339,7 @@ class _Server:
         if not self._process.has_ended(_CLOSE_TIMEOUT_S):
             self._abandon()
         self._control.close()
+        self._owned.release()
         leavings.remove(self._scratch, timeout_s=_CLOSE_TIMEOUT_S)
 
     def _abandon(self) -> None:

@@ -37,7 +37,7 @@ class StoppingBoard:
         self._told = told
         self._now = now
         self._lock = threading.Lock()
-        # By stage and seed: trials of one seed share the order of their data, and others' losses rise and fall elsewhere.
+        # By stage and seed: trials of one seed share the order of their data, those of others rise and fall elsewhere.
         self._books: dict[tuple[str, int], CurveBook] = {}
         self._decided: dict[str, EarlyStop] = {}
 

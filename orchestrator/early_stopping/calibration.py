@@ -31,10 +31,10 @@ class Expected:
     def in_words(self) -> str:
         """For the line that a campaign prints at its start."""
         if self.low is None or self.high is None:
-            return "on the shipped curves it stops nothing"
+            return "on the shipped curves (scale cpu) it stops nothing"
         return (
-            f"on the shipped curves it saves {self.saved:.0%} of the steps, and {self.num_false} of {self.num_stopped} "
-            f"stops are wrong ({self.low:.0%} to {self.high:.0%} with 95% confidence)"
+            f"on the shipped curves (scale cpu) it saves {self.saved:.0%} of the steps, and {self.num_false} of "
+            f"{self.num_stopped} stops are wrong ({self.low:.0%} to {self.high:.0%} with 95% confidence)"
         )
 
 

@@ -11,7 +11,7 @@ Curve = Sequence[tuple[int, float]]  # (step, training loss in nats per token) o
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """Another trial of the same stage on the same seed, as far as it has come. One that failed is none: it tells nothing of a bar."""
+    """Another trial of the same stage and seed, as far as it has come. One that failed is none: it sets no bar."""
 
     losses: Mapping[int, float]  # training loss by step of the text
     final: float | None = None  # sealed loss; None: it has not finished

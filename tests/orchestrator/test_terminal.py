@@ -185,7 +185,7 @@ def test_the_result_says_what_was_spent_where_the_files_are_and_how_it_ended() -
     assert "files       runs/x[red]/lineage (Parquet)" in text
     assert "Best at" not in text
     assert "stopped" not in text
-    assert "stopped     SIGTERM. The same command goes on from here." in shown(
+    assert "stopped     SIGTERM: the same command goes on from here" in shown(
         ended([member(BASELINE)], stopped_by="SIGTERM")
     )
     again = shown(ended([member(BASELINE)], resumed_finished=True))
@@ -212,7 +212,7 @@ def test_elsewhere_than_on_a_terminal_progress_is_plain_lines_not_more_often_tha
         terminal.tick(running, [object(), object()])
     lines = written.getvalue()[len(choices) :].splitlines()
     assert len(lines) == 1
-    assert "slots 2/4 in flight 3 finished 2 rejected 1 killed 1 failed 0" in lines[0]
+    assert "slots 2/4 in flight 3 finished 2 rejected 1 stopped 0 killed 1 failed 0" in lines[0]
     assert "best 2.2500 (candidate 1) against 2.5000 (mixer-0)" in lines[0]
     terminal.ended(running, ended([member(BASELINE)]))
     assert "\x1b" not in written.getvalue()
