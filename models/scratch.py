@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-_OWNED = ".owned"
+OWNED = ".owned"
 _FRESH_S = 60.0  # its owner may not have got to the lock yet
 
 
@@ -24,7 +24,7 @@ class Scratch:
     def __init__(self, prefix: str) -> None:
         sweep(prefix)
         self.path = Path(tempfile.mkdtemp(prefix=prefix))
-        self._lock = open(self.path / _OWNED, "w")  # noqa: SIM115  # kept: the lock is its
+        self._lock = open(self.path / OWNED, "w")  # noqa: SIM115  # kept: the lock is its
         with contextlib.suppress(OSError):  # a file system without locks: nobody clears away there
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -41,7 +41,7 @@ def sweep(prefix: str, older_than_s: float = _FRESH_S) -> None:
     """Remove folders of this prefix, and of this user, whose owner has ended."""
     for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         with contextlib.suppress(OSError):
-            lock = folder / _OWNED
+            lock = folder / OWNED
             about = lock.stat()
             if about.st_uid != os.geteuid() or abs(time.time() - about.st_mtime) < older_than_s:
                 continue
