@@ -26,9 +26,9 @@ def facts_of(settings: Settings, corpus_digest: str) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "versions": versions(),
         "git_revision": _git_revision(),
-        "code_digest": _code_digest(),
+        "code_digest": code_digest(),
         "data": {"source": settings.data.source, "tokenizer": settings.data.tokenizer, "digest": corpus_digest},
     }
 
@@ -43,6 +43,11 @@ def in_words(layers: Sequence[Layer]) -> str:
 def figures_of(report: Report) -> str:
     """A report's properties as JSON, for an event's detail."""
     return json.dumps({"kind": report.kind.value, "properties": [asdict(item) for item in report.properties]})
+
+
+def versions() -> dict[str, str | None]:
+    """Of the packages that results depend on, as installed here; None: it is not."""
+    return {name: _version(name) for name in _PACKAGES}
 
 
 def _version(name: str) -> str | None:
@@ -62,7 +67,8 @@ def _git_revision() -> str | None:
     return found.stdout.strip()
 
 
-def _code_digest() -> str:
+def code_digest() -> str:
+    """Of the project's own files."""
     digest = hashlib.sha256()
     for room in _ROOMS:
         for path in sorted((_ROOT / room).rglob("*")):
