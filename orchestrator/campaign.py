@@ -264,7 +264,7 @@ class Campaign:
         budget = self.settings.budget
         if self.folder.asked_to_stop:
             self.halt.ask("stop request", at_once=self.folder.asked_to_stop_at_once)
-        if (broken := self._books.broken or self.rows.broken) is not None:
+        if (broken := self.folder.lost or self._books.broken or self.rows.broken) is not None:
             self.halt.ask(broken, at_once=True)
         if budget.wall_s is not None and time.monotonic() - self._since > budget.wall_s:
             self.halt.ask(f"budget.wall={budget.wall} is used up: start again to go on, with a larger one if need be")

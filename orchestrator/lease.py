@@ -53,6 +53,9 @@ class Holder:
 class Lease(Protocol):
     """The right to drive one campaign."""
 
+    lost: str | None
+    """Why this driver has to end: somebody else drives the campaign. None: nobody does, as far as is known."""
+
     last_beat: float
     """Of whoever drove it before, where that ended without releasing it; 0 where nobody did."""
 
@@ -88,6 +91,7 @@ class _FileLease:
         self._file: IO[str] | None = None
         self._since = 0.0
         self.last_beat = 0.0
+        self.lost: str | None = None
 
     def take(self, now: float) -> None:
         while True:
@@ -149,7 +153,7 @@ class ObjectLease:
         self._token = uuid.uuid4().hex
         self._since = 0.0
         self._sure_until = 0.0
-        self._lost: str | None = None
+        self.lost: str | None = None
         self._taken = threading.Lock()  # while it is renewed, or released
         self._released = threading.Event()
         self._released.set()
@@ -171,17 +175,17 @@ class ObjectLease:
     def beat(self, now: float) -> None:
         """Renew it; where somebody else has it, `confirm` says so from then on."""
         with self._taken, contextlib.suppress(OSError):
-            if self._released.is_set() or self._lost is not None:
+            if self._released.is_set() or self.lost is not None:
                 return
             try:
                 self._renew(now)
             except UsageError as error:
-                self._lost = f"the lease was lost while the store could not be reached: {error}"
+                self.lost = f"the lease was lost while the store could not be reached: {error}"
 
     def confirm(self) -> None:
         """Asks nobody: the heartbeat has."""
-        if self._lost is not None:
-            raise UsageError(self._lost)
+        if self.lost is not None:
+            raise UsageError(self.lost)
         if _clock() >= self._sure_until:
             raise OSError(errno.ENOTCONN, f"not renewed for {SURE_FOR_S:g} s", self._folder.where(LEASE))
 

@@ -69,6 +69,11 @@ class RunFolder:
         return self._found(CONFIG) is not None
 
     @property
+    def lost(self) -> str | None:
+        """Why this driver has to end, where another one has taken the folder over."""
+        return self._lease.lost if self._held else None
+
+    @property
     def last_beat(self) -> float:
         """Of whoever drove it before, where that ended without releasing it."""
         return self._lease.last_beat

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import pytest
 
 from cognition.__main__ import main
 from cognition.folders import Folder, folder_at, require_place
-from cognition.manifest import read_manifest
+from cognition.manifest import read_manifest, write_manifest
 from cognition.reader import NoLineage, Reader
 from cognition.records import Event, Verdict
 from cognition.store import Store
@@ -58,6 +60,24 @@ def test_a_fragment_is_fetched_once(remote: Folder, object_store: ObjectStore) -
         with object_store.counted() as asked:
             assert reader.query("SELECT count(*) FROM events").rows == [(5,)]
         assert asked == {"HEAD": 1, "GET": 1}, "the manifest alone"
+
+
+def test_a_merge_reads_each_fragment_once_and_asks_three_times_to_remove_one(
+    remote: Folder, object_store: ObjectStore, clock: Any
+) -> None:
+    with Store.open(remote, clock=clock) as store:
+        for number in range(4):
+            store.append(make_event(number))
+        with object_store.counted() as asked:
+            store.merge(above=1)
+        assert asked == {"HEAD": 4, "GET": 4, "PUT": 2}
+        clock.seconds += 121
+        with object_store.counted() as asked:
+            store.append(make_event(4))
+        assert asked == {"HEAD": 4, "DELETE": 4, "PUT": 2 + 4}, "pyarrow marks the folder that it thinks it has emptied"
+    with object_store.counted() as asked:
+        Store.open(remote).close()
+    assert asked == {"GET": 4, "HEAD": 3}, "the manifest, two fragments, one listing"
 
 
 @pytest.mark.parametrize("part", ["events/", "manifest.json"])
@@ -108,6 +128,31 @@ def test_two_manifests_in_doubt_are_told_apart(remote: Folder, object_store: Obj
         store.append(make_event(2))
         assert store.has(Event, "event-2")
     assert 2.0 in [event.created_at for event in Reader(remote).rows(Event)]
+
+
+@pytest.mark.parametrize("num", [1, 40], ids=["by a shorter one", "by a longer one"])
+def test_a_manifest_that_is_replaced_between_its_size_and_its_bytes_is_read_again(
+    remote: Folder, object_store: ObjectStore, num: int
+) -> None:
+    lineage = lineage_of(remote)
+    with Store.open(remote) as store:
+        store.append(*(make_event(number) for number in range(5)), make_verdict(make_candidate(1), 0.5))
+    between = read_manifest(lineage)
+    fragments = between.tables["events"] * num
+    write_manifest(lineage, replace(between, generation=7, tables={"events": fragments}))
+    after = lineage.read("manifest.json")
+    write_manifest(lineage, between)
+    replaced = threading.Event()
+
+    def meanwhile(method: str, key: str) -> bool:
+        if method == "GET" and key.endswith("manifest.json") and not replaced.is_set():
+            replaced.set()
+            lineage.write("manifest.json", after)
+        return False
+
+    with object_store.refusing(meanwhile):
+        assert read_manifest(lineage).generation == 7
+    assert replaced.is_set()
 
 
 def test_a_store_that_is_away_is_an_os_error_and_not_damage(remote: Folder, object_store: ObjectStore) -> None:

@@ -153,15 +153,9 @@ def _unsure(driver: RunFolder) -> bool:
 def test_a_lease_that_somebody_took_away_ends_its_driver(uri: str, quick: None) -> None:
     driver = claimed(uri)
     folder_at(uri).remove(LEASE)
-
-    def lost() -> bool:
-        try:
-            driver.confirm()
-        except UsageError:
-            return True
-        return False
-
-    wait_for(lost)
+    wait_for(lambda: driver.lost is not None)
+    with pytest.raises(UsageError, match=r"the lease was lost .* is being driven by another process"):
+        driver.confirm()
     driver.release()
 
 
