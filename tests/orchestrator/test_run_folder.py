@@ -169,6 +169,15 @@ def test_fresh_never_touches_an_existing_folder(tmp_path: Path) -> None:
     assert fresh_path(tmp_path / "new") == tmp_path / "new"
 
 
+def test_a_file_uri_is_a_path(tmp_path: Path) -> None:
+    folder = RunFolder(f"file://{tmp_path}/run")
+    folder.claim(CONFIG, {}, 1.0)
+    folder.release()
+    assert (folder.place, folder.scratch) == (tmp_path / "run", tmp_path / "run")
+    assert RunFolder.existing(tmp_path / "run").settings() == CONFIG
+    assert fresh_path(f"file://{tmp_path}/run") == f"file://{tmp_path}/run-2"
+
+
 def test_status_and_stop_need_a_campaigns_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no config\.yaml"):
         RunFolder.existing(tmp_path)
