@@ -139,6 +139,18 @@ def test_of_several_who_come_at_once_one_drives(uri: str, quick: None, object_st
     assert max(num_sure) <= 1, "and nobody else was sure of it at that moment"
 
 
+def test_a_heartbeat_is_one_put_and_a_look_whose_the_lease_is(uri: str, quick: None, object_store: ObjectStore) -> None:
+    lease = ObjectLease(folder_at(uri))
+    lease.take(time.time())
+    with object_store.counted() as asked:
+        lease.beat(time.time())
+    assert asked == {"HEAD": 1, "GET": 1, "PUT": 1}
+    with object_store.counted() as asked:
+        lease.confirm()
+    assert asked == {}
+    lease.release()
+
+
 def test_a_store_that_was_away_gives_the_lease_back_to_its_driver(
     uri: str, quick: None, object_store: ObjectStore
 ) -> None:
