@@ -37,12 +37,13 @@ from orchestrator.facts import facts_of, in_words
 from orchestrator.flow import FIXED_LOOK_AHEAD, Flow
 from orchestrator.head import until_lost
 from orchestrator.language import recording_of
+from orchestrator.lease import HEARTBEAT_S
 from orchestrator.look_ahead import LookAhead
 from orchestrator.population import Population
 from orchestrator.prediction import latest
 from orchestrator.result import Result, View
 from orchestrator.rows import FINISHED, RESUMED, STARTED, STOPPED, STOPPING, Rows, event
-from orchestrator.run_folder import HEARTBEAT_S, RunFolder, fresh_path
+from orchestrator.run_folder import RunFolder, fresh_path
 from orchestrator.stopping import Ending, Halt, nearly_done, on_signals, users_error
 from orchestrator.values import plain
 
@@ -66,8 +67,8 @@ class Campaign:
     ) -> None:
         self.settings = settings
         self.proposers = dict(proposers or {})
-        path = settings.run_folder
-        self.folder = RunFolder(fresh_path(path) if settings.run.fresh else path)
+        place = settings.run_folder
+        self.folder = RunFolder(fresh_path(place) if settings.run.fresh else place)
         self.views = tuple(views)
         self.started_at = time.time()
         self._since = time.monotonic()
@@ -105,13 +106,13 @@ class Campaign:
                 require_enough(corpus, stage, self.settings.data.seed)
         except ValueError as error:
             raise UsageError(str(error)) from error
-        self._known = known_at_first(self.settings.cognition, self.folder.path)
+        self._known = known_at_first(self.settings.cognition, self.folder.folder)
         check_address(self.settings.cluster)
         self._recording = recording_of(self.settings.llm)
         self.folder.claim(plain(self.settings), facts_of(self.settings, corpus.digest), self.started_at)
         try:
             first, patience_s = self.settings.ladder.first.name, self.settings.flow.store_patience_s
-            self._rows = Rows(self.folder.path, self._tell, first, patience_s)
+            self._rows = Rows(self.folder.folder, self._tell, first, patience_s, confirm=self.folder.confirm)
             if await self._stopped_early():
                 result = self._result()
             else:
@@ -154,7 +155,7 @@ class Campaign:
             stages = self.settings.stages.items()
             policies = {name: stage.stopping for name, stage in stages if stage.stopping.policy != NONE}
             self._crew = Crew(
-                *(self.settings, self.cluster, state, self._recording, self.folder.path, self.proposers),
+                *(self.settings, self.cluster, state, self._recording, self.folder, self.proposers),
                 past=lambda: self.rows.past(policies, len(self.settings.campaign.founders)),
             )
             self._books = Books(self._crew.ledger, self.rows)
@@ -282,7 +283,7 @@ class Campaign:
         budget = self.settings.budget
         if self.folder.asked_to_stop:
             self.halt.ask("stop request", at_once=self.folder.asked_to_stop_at_once)
-        if (broken := self._books.broken or self.rows.broken) is not None:
+        if (broken := self.folder.lost or self._books.broken or self.rows.broken) is not None:
             self.halt.ask(broken, at_once=True, fault=True)
         if budget.wall_s is not None and time.monotonic() - self._since > budget.wall_s:
             self.halt.ask(f"budget.wall={budget.wall} is used up: start again to go on, with a larger one if need be")
@@ -362,7 +363,7 @@ class Campaign:
 
     def _result(self, *, resumed_finished: bool = False) -> Result:
         return Result(
-            folder=self.folder.path,
+            folder=self.folder.place,
             members=tuple(self.population.judged()),
             claims=tuple(self.population.claims),
             correlations=tuple(latest(self.population.correlations)),

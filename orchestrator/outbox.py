@@ -87,13 +87,15 @@ class Outbox:
             try:
                 self._store.append(*self._held[0])
             except ValueError:
-                self._held.popleft()
-                self._num_written += 1
-                self._changed.set()
+                self._written()
                 raise
-            self._held.popleft()
-            self._num_written += 1
-            self._changed.set()
+            self._written()
+
+    def _written(self) -> None:
+        """The first group that is held is no longer."""
+        self._held.popleft()
+        self._num_written += 1
+        self._changed.set()
 
     def _wait_out(self, error: OSError) -> None:
         if self._retrying is not None:
@@ -123,11 +125,14 @@ class Outbox:
                 pause_s = _FIRST_PAUSE_S
             num = sum(map(len, self._held))
             try:
-                self._drain()
+                while self._held:  # in a thread: a store that cannot be reached may take seconds to say so
+                    await asyncio.to_thread(self._store.append, *self._held[0])
+                    self._written()
             except OSError as again:
                 error = again
                 continue
             except ValueError as refused:  # rows that no store would take: whoever waits has to hear of it
+                self._written()
                 self._broken = f"rows that were held cannot be written ({refused})"
                 self._changed.set()
                 return

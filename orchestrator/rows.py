@@ -11,10 +11,10 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 from agents.brief import Curve
+from cognition.folders import Folder, Place
 from cognition.reader import NoLineage, Reader
 from cognition.records import RECORDS, CallOutcome, Candidate, Event, LlmCall, Metric, Record, Trial, Vector
 from cognition.schema import columns_of
@@ -47,15 +47,24 @@ class Rows:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Folder | Place,
         told: Callable[[Record], None],
         first_stage: str | None = None,
         patience_s: float = 600.0,
+        confirm: Callable[[], None] = lambda: None,
     ) -> None:
-        """`first_stage`: of the ladder; `patience_s`: how long the file system may refuse before the campaign ends."""
+        """Open the store, and read what is in it.
+
+        Args:
+            folder: the run folder, or its path or URI.
+            told: hears of each new row.
+            first_stage: of the ladder.
+            patience_s: how long the folder may refuse before the campaign ends.
+            confirm: raises where this process may no longer write; see `Store.open`.
+        """
         self.folder = folder
         try:
-            store = Store.open(folder)
+            store = Store.open(folder, confirm=confirm)
         except ValueError as error:
             raise UsageError(str(error)) from error
         except OSError as error:
@@ -65,13 +74,16 @@ class Rows:
         self._patience_s = patience_s
         self._outbox = Outbox(store, patience_s, lambda kind, detail: self.record(event(kind, detail=detail)))
         self.set_aside = store.set_aside
-        self._reader = reader = Reader(folder)
-        large = (Metric, LlmCall, Vector)  # curves, texts and vectors stay in the store
-        known = (record for kind in RECORDS if kind not in large for record in reader.rows(kind))
-        self.population = Population(known, first_stage)
-        for call in self._calls(without=("messages", "reply")):
-            self.population.add(call)
-        self.paces = paces_in(reader)
+        try:
+            self._reader = reader = Reader(folder)
+            large = (Metric, LlmCall, Vector)  # curves, texts and vectors stay in the store
+            known = (record for kind in RECORDS if kind not in large for record in reader.rows(kind))
+            self.population = Population(known, first_stage)
+            for call in self._calls(without=("messages", "reply")):
+                self.population.add(call)
+            self.paces = paces_in(reader)
+        except OSError as error:
+            raise UsageError(f"the store in {folder} cannot be read ({error}): mend the folder") from error
         self._told = told
 
     def record(self, *records: Record) -> None:

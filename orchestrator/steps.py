@@ -349,7 +349,7 @@ class Steps:
         if arm.reads:
             told = await self._rows.read(lambda: self._rows.questions(brief.number, brief.attempt))
             if brief.arm == INBOX:
-                told = [brief_in(self._rows.folder / INBOX, brief.number, brief.attempt)]
+                told = [brief_in(self._crew.inbox, brief.number, brief.attempt)]
             self._base.shown(brief.number, brief.attempt, told)
 
     def _tell(
@@ -361,4 +361,4 @@ class Steps:
             if verdict is not None:
                 score = "none" if verdict.fitness is None else f"{verdict.fitness:.3f}"
                 told += f"\n\nFitness: {score}. {verdict.reason}"
-            tell_outcome(self._rows.folder / INBOX, candidate, told)
+            tell_outcome(self._crew.inbox, candidate, told)

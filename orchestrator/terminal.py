@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.brief import Member
+from cognition.folders import joined
 from cognition.records import (
     Candidate,
     Claim,
@@ -118,13 +120,14 @@ def show_result(console: Console, result: Result, num_candidates: int) -> None:
     slot_hours = sum(row.settled.slot_hours for row in result.spend)
     gpu_hours = sum(row.settled.gpu_hours for row in result.spend)
     gpus = f"{figure(gpu_hours)} GPU-hours, " if gpu_hours else ""
+    place = shlex.quote(str(result.folder))
     console.print(
         f"\nspent       {slot_hours * 60:.1f} slot-minutes, {gpus}{_clock(result.elapsed_s)} on the clock, "
         f"{_money(result)}\n"
-        f"files       {result.folder}/lineage (Parquet), {result.folder}/config.yaml\n"
-        f'ask         python -m cognition sql "SELECT * FROM leaderboard LIMIT 10" --run {result.folder}\n'
+        f"files       {joined(result.folder, 'lineage')} (Parquet), {joined(result.folder, 'config.yaml')}\n"
+        f'ask         python -m cognition sql "SELECT * FROM leaderboard LIMIT 10" --run {place}\n'
         f'            python -m cognition sql "SELECT arm, count(*), min(loss) FROM candidates JOIN trials '
-        f"USING (candidate_id) WHERE stage = '{result.stages[0]}' GROUP BY arm\" --run {result.folder}",
+        f"USING (candidate_id) WHERE stage = '{result.stages[0]}' GROUP BY arm\" --run {place}",
         markup=False,
     )
     if result.stopped_by:
@@ -144,13 +147,13 @@ def _choices(campaign: Campaign) -> Sequence[tuple[str, str]]:
     mode = resolved_mode(settings.tracking)
     wandb = {
         "online": "W&B online",
-        "offline": f"W&B offline in {campaign.folder.path}/wandb (no WANDB_API_KEY; tracking=none switches it off)",
+        "offline": f"W&B offline in {campaign.folder.scratch}/wandb (no WANDB_API_KEY; tracking=none switches it off)",
         "none": "none",
     }[mode]
     expected = estimate(settings, cluster.num_slots, campaign.population)
     rest = "left of it" if found else "in all"
     return (
-        ("campaign", f"{settings.campaign.name} in {campaign.folder.path}" + (" (goes on)" if found else "")),
+        ("campaign", f"{settings.campaign.name} in {campaign.folder.place}" + (" (goes on)" if found else "")),
         ("researchers", f"{arms} (arms=auto|llm|ablation|grammar|random|inbox|mix to choose)"),
         ("models", models_line(settings)),
         ("scale", f"{settings.scale.name}: {gpus} (scale=cpu|tiny to choose)"),

@@ -1,8 +1,11 @@
-"""Rows that the file system refuses: held in order, waited for, given up in the end. On a folder that goes away."""
+"""Rows that the file system refuses: held in order, waited for, given up in the end. On a folder that goes away, and in
+an object store that does.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from orchestrator.errors import UsageError
 from orchestrator.outbox import REFUSED, TAKEN_AGAIN, Outbox
 from orchestrator.rows import Rows, event
 from tests.cognition.factories import make_event
+from tests.object_store import ObjectStore
 
 
 class Told:
@@ -57,6 +61,45 @@ async def test_rows_are_written_in_order_once_the_folder_is_back(tmp_path: Path)
     assert written(tmp_path) == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
     assert told.kinds == [REFUSED, TAKEN_AGAIN]
     outbox.close()
+
+
+async def test_rows_are_written_in_order_once_the_object_store_is_back(object_store: ObjectStore) -> None:
+    uri, told = object_store.uri(), Told()
+    outbox = Outbox(Store.open(uri), 60.0, told)
+    outbox.put(make_event(0))
+    with object_store.refusing():
+        outbox.put(make_event(1), make_event(2))
+        outbox.put(make_event(3))
+        waiting = asyncio.create_task(outbox.on_disk())
+        await asyncio.sleep(0.6)
+        assert not waiting.done()
+    await waiting
+    assert [row.created_at for row in Reader(uri).rows(Event)] == [0.0, 1.0, 2.0, 3.0]
+    assert told.kinds == [REFUSED, TAKEN_AGAIN]
+    outbox.close()
+
+
+async def test_an_object_store_that_takes_its_time_to_refuse_holds_nobody_up(object_store: ObjectStore) -> None:
+    outbox = Outbox(Store.open(object_store.uri()), 60.0, Told())
+    opened, asked = threading.Event(), threading.Event()
+    opened.set()
+    let_through: list[bool] = []
+
+    def slow(method: str, key: str) -> bool:
+        asked.set()
+        let_through.append(opened.wait(30))
+        return True
+
+    with object_store.refusing(slow):
+        outbox.put(make_event(1))
+        opened.clear()
+        asked.clear()
+        while not asked.is_set():
+            await asyncio.sleep(0.01)
+        opened.set()  # by whoever goes on meanwhile
+    await outbox.on_disk()
+    outbox.close()
+    assert all(let_through)
 
 
 async def test_patience_ends_for_all_who_wait(tmp_path: Path) -> None:
