@@ -248,6 +248,12 @@ class Settings:
         return (*own, *range(len(founders), len(founders) + self.budget.candidates))
 
     @property
+    def num_contestants(self) -> int:
+        """How many they are."""
+        baselines = SLOTS[self.campaign.slot].baselines
+        return self.budget.candidates + sum(name not in baselines for name in self.campaign.founders)
+
+    @property
     def run_folder(self) -> Path:
         return Path(self.run.root) / (self.run.name or self.campaign.name)
 
