@@ -54,6 +54,10 @@ class Flow:
     def num_open(self) -> int:
         return len(self._open)
 
+    @property
+    def num_closed(self) -> int:
+        return len(self._closed)
+
     def numbers(self, num: int) -> Iterable[int]:
         """The numbers below `num` that are not closed yet."""
         return [number for number in range(num) if number not in self._closed]

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from agents.llm.prices import prices_of
 from agents.purse import Purse, PurseState
-from cognition.records import Candidate, Record, Report, Trial, TrialStatus
+from cognition.records import Record, Trial, TrialStatus
 from orchestrator.books import Books
 from orchestrator.charges import Starts, look_again_s
 from orchestrator.cognition_base import CognitionBase
@@ -31,7 +31,7 @@ from orchestrator.simulation.costs import Costs
 from orchestrator.simulation.crew import SimulatedCrew, Stopwatch
 from orchestrator.simulation.curves import Curves
 from orchestrator.simulation.engines import Engines, SimulatedEngine, Usage, World
-from orchestrator.simulation.figures import WATCH, Figures, Sample, figures_of
+from orchestrator.simulation.figures import POLICIES, WATCH, Figures, Sample, figures_of
 from orchestrator.simulation.meter import DRIVER, Meter
 from orchestrator.simulation.store import SimulatedStore
 from orchestrator.steps import Steps
@@ -112,7 +112,6 @@ class _Simulation:
         self._process = psutil.Process()
         self._stopwatch = Stopwatch()
         self._samples: list[Sample] = []
-        self._numbers_with_rows: set[int] = set()
         takes = {stage.name: wish.takes_s(place) for place, stage in enumerate(settings.scale.stages)}
         self._world = World(
             settings=settings,
@@ -234,11 +233,9 @@ class _Simulation:
         if isinstance(record, Trial):
             self._stopwatch.add(f"wait for a slot ({record.stage})", max(0.0, record.started_at - record.queued_at))
             self._stopwatch.add(f"train ({record.stage})", record.slot_s)
-        if isinstance(record, Candidate | Report):
-            self._numbers_with_rows.add(record.number)
-            step = max(1, self._wish.candidates // _NUM_SAMPLES)
-            if len(self._numbers_with_rows) >= step * len(self._samples):
-                self._sample()
+        step = max(1, self._wish.candidates // _NUM_SAMPLES)
+        if self._flow.num_closed >= step * len(self._samples):
+            self._sample()
 
     def _emptied(self) -> None:
         """What was printed is forgotten."""
@@ -250,7 +247,7 @@ class _Simulation:
     def _sample(self) -> None:
         self._samples.append(
             Sample(
-                candidates=len(self._numbers_with_rows),
+                candidates=self._flow.num_closed,
                 driver_s=self._meter.cpu_s(DRIVER),
                 memory_bytes=self._process.memory_info().rss,
             )
@@ -260,6 +257,7 @@ class _Simulation:
         trials = self._rows.population.trials()
         proposer = self._crew.proposer
         cpu_s = {who: self._meter.cpu_s(who) for who in (DRIVER, "ledger", "engineer", "judge", "analyst")}
+        cpu_s[POLICIES] = self._meter.cpu_s("engine") / len(self._engines.engines)
         cpu_s[WATCH] = _LOOKS * self._meter.cpu_s(WATCH)
         return figures_of(
             gpus=self._wish.gpus,
@@ -268,7 +266,7 @@ class _Simulation:
             supplied_s=proposer.last_asked_s,
             gpu_s=self._world.usage.gpu_s,
             supplied_gpu_s=proposer.gpu_s_then,
-            candidates=len(self._numbers_with_rows) - len(self._settings.campaign.founders),
+            candidates=max(0, self._flow.num_closed - len(self._settings.campaign.founders)),
             trials={
                 stage.name: sum(trial.stage == stage.name for trial in trials) for stage in self._settings.scale.stages
             },

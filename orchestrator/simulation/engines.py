@@ -7,6 +7,7 @@ What it cannot show: placement on nodes, hosts that start anew, workers that die
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,11 @@ from orchestrator.simulation.clock import VirtualClock
 from orchestrator.simulation.costs import Costs
 from orchestrator.simulation.curves import Curves
 from orchestrator.simulation.meter import OUTSIDE, Meter
+
+
+def seeded(seed: int, name: str) -> np.random.Generator:
+    """A generator of its own for everything that has a name."""
+    return np.random.default_rng(int.from_bytes(hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()))
 
 
 class Usage:
@@ -122,10 +128,9 @@ class _SimulatedTrial:
         job, costs = order.job, world.costs
         with world.meter.of(OUTSIDE):
             founder = order.number < len(world.settings.campaign.founders)
-            rng = np.random.default_rng([world.settings.seed, *job.candidate_id.encode(), *job.stage.name.encode()])
-            own = np.random.default_rng([world.settings.seed, *job.trial_id.encode()])
-            quality_rng = np.random.default_rng([world.settings.seed, *job.candidate_id.encode()])
-            quality = world.curves.quality(quality_rng, founder=founder)
+            seed, own = world.settings.seed, seeded(world.settings.seed, job.trial_id)
+            rng = seeded(seed, f"{job.candidate_id}-{job.stage.name}")
+            quality = world.curves.quality(seeded(seed, job.candidate_id), founder=founder)
             self._final = world.curves.final(quality, own)
             self._losses = world.curves.points(self._final, own)
             self._takes_s = world.loads(job.stage.name) * math.exp(costs.spread * float(rng.standard_normal()))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
 
-GPUS, WATCH = "GPUs", "the driver's watch"
+GPUS, WATCH, POLICIES = "GPUs", "the driver's watch", "an engine's board and policies"
 _FULL = 0.97  # of the GPU time: nothing else is in the way
 
 
@@ -90,7 +90,7 @@ class Messages(Protocol):
     num_messages: Mapping[str, int]
 
 
-MEASURED = ("driver", "ledger", "engineer", "judge", "analyst", WATCH)  # loads that are processor time
+MEASURED = ("driver", "ledger", "engineer", "judge", "analyst", WATCH, POLICIES)  # loads that are processor time
 
 
 def figures_of(
@@ -134,7 +134,8 @@ def figures_of(
         "the store": store.commit_s / span_s,
     }
     loads |= {who: spent_s / span_s for who, spent_s in cpu_s.items()}
-    loads["driver"] += loads["the store"] + loads[WATCH] * span_s / elapsed_s  # it waits while it commits
+    loads[WATCH] = cpu_s[WATCH] / elapsed_s
+    loads["driver"] += loads["the store"] + loads[WATCH]  # it waits while it commits
     first_s, last_s = _at_tenths(samples)
     return Figures(
         gpus=gpus,

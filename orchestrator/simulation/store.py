@@ -14,7 +14,7 @@ from orchestrator.simulation.clock import VirtualClock
 from orchestrator.simulation.costs import Costs
 from orchestrator.simulation.meter import OUTSIDE, Meter
 
-_WEIGHED = 25  # one commit in so many is written to memory, as the store would write it
+_WEIGHED = 100  # one commit in so many is written to memory, as the store would write it
 
 
 class SimulatedStore:
