@@ -19,13 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from agents.brief import Brief, Member
 from agents.grammar.proposer import GrammarProposer
 from benchmarks.machine import RESULTS, write_result
 
+ROOT = Path(__file__).resolve().parents[1]
 SIZES = ("100:2000", "1000:10000", "10000:100000")
 GOAL = 0.97
 NUM_PROPOSALS = 100

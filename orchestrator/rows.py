@@ -63,7 +63,7 @@ class Rows:
         self._patience_s = patience_s
         self._told = told
         self._read: Reader | None = None
-        self.set_aside: Sequence[SetAside] = ()
+        self.set_aside: tuple[SetAside, ...] = ()
         self.population, self.paces = Population(first_stage=first_stage), Paces()
         if new is not None:
             self._outbox = Outbox(new, patience_s, self._report, clock)

@@ -151,7 +151,7 @@ class _Simulation:
             len(settings.campaign.founders),
             look_ahead,
             deterministic=settings.deterministic,
-            num_desks=num_gates,
+            num_desks=num_gates if wish.costs.proposals_at_once == 1 else settings.flow.most_in_flight,  # as for models
             clock=clock.seconds,
         )
         purse = Purse(

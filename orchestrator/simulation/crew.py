@@ -7,7 +7,7 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -134,27 +134,26 @@ class SimulatedGate:
         self._stopwatch.add("gate", took_s)
         founder = job.number < len(self._world.settings.campaign.founders)
         refused = not founder and not job.thorough and float(rng.random()) < costs.refused_share
-        shared = {
-            "candidate_id": job.candidate_id,
-            "number": job.number,
-            "attempt": job.attempt,
-            "duration_s": took_s,
-            "created_at": self._world.clock.now(),
-        }
-        passed = Property(name="decode", passed=True, figure=0.0, limit=1e-4)
+        report = Report(
+            candidate_id=job.candidate_id,
+            number=job.number,
+            attempt=job.attempt,
+            kind=ReportKind.refused if refused else ReportKind.passed,
+            duration_s=took_s,
+            created_at=self._world.clock.now(),
+        )
         if refused:
             failed = Property(name="causality", passed=False, figure=0.2, limit=1e-4)
-            return Report(kind=ReportKind.refused, detail="causality 0.2 over 1e-4", properties=(failed,), **shared)
-        return Report(
-            kind=ReportKind.passed,
-            properties=(passed,),
+            return replace(report, detail="causality 0.2 over 1e-4", properties=(failed,))
+        return replace(
+            report,
+            properties=(Property(name="decode", passed=True, figure=0.0, limit=1e-4),),
             fingerprint=tuple(rng.standard_normal(FINGERPRINT).tolist()),
             structure=tuple(np.abs(rng.standard_normal(STRUCTURE)).tolist()),
             layout=f"layout-{job.number % 97}",
             num_parameters=100_000,
             flops_per_token=2.7e5 * math.exp(0.1 * float(rng.standard_normal())),
             state_bytes=6_400,
-            **shared,
         )
 
 

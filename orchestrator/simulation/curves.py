@@ -37,7 +37,7 @@ class Curves:
         self._finals = np.array([trial.final for trial in trials])
         self._founders = np.array([trial.final for trial in run.trials if trial.number < run.num_founders])
         # Silverman's rule of thumb.
-        self._bandwidth = 1.06 * float(self._finals.std(ddof=1)) * len(self._finals) ** -0.2
+        self._bandwidth = 1.06 * float(self._finals.std(ddof=1)) / float(len(self._finals)) ** 0.2
         self.seed_spread = _seed_spread(run)
         self._lines = tuple(_fitted(trials, step, self._finals) for step in [point.step for point in trials[0].points])
 
@@ -50,7 +50,7 @@ class Curves:
         """The loss that a design comes to, apart from its seeds."""
         if founder:
             return float(rng.choice(self._founders))
-        return max(_LEAST_NATS, float(rng.choice(self._finals)) + self._bandwidth * float(rng.standard_normal()))
+        return float(max(_LEAST_NATS, float(rng.choice(self._finals)) + self._bandwidth * float(rng.standard_normal())))
 
     def final(self, quality: float, rng: np.random.Generator) -> float:
         """The sealed loss of one training."""

@@ -86,8 +86,11 @@ class Store(Protocol):
 class Messages(Protocol):
     """What was sent."""
 
-    message_bytes: Mapping[str, int]
-    num_messages: Mapping[str, int]
+    @property
+    def message_bytes(self) -> Mapping[str, int]: ...
+
+    @property
+    def num_messages(self) -> Mapping[str, int]: ...
 
 
 MEASURED = ("driver", "ledger", "engineer", "judge", "analyst", WATCH, POLICIES)  # loads that are processor time

@@ -13,7 +13,8 @@ from orchestrator.simulation.campaign import Wish, simulate
 from orchestrator.simulation.costs import Costs
 from orchestrator.simulation.figures import Figures
 
-WISH = Wish(gpus=24, candidates=300, trial_s=600.0)
+NUM = 160
+WISH = Wish(gpus=16, candidates=NUM, trial_s=600.0)
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +28,11 @@ def test_the_same_seed_gives_the_same_figures_and_another_one_others(figures: Fi
 
 
 def test_no_trial_is_lost_or_done_twice(figures: Figures) -> None:
-    assert figures.candidates == 300
+    assert figures.candidates == NUM
     assert figures.stopped_by is None
     assert figures.trials_begun == sum(figures.trials.values())
     assert figures.trials_begun == figures.finished + figures.stopped + figures.failed
-    assert figures.trials["explore"] >= 300, "a candidate that was refused for good is replaced by a repair"
+    assert figures.trials["explore"] >= NUM, "a candidate that was refused for good is replaced by a repair"
     assert figures.trials["verify"] >= 3 * 4, "three candidates and the best baseline on three seeds"
 
 
@@ -42,22 +43,22 @@ def test_gpus_are_busy_where_nothing_is_in_their_way(figures: Figures) -> None:
 
 
 def test_policies_stop_some_trials_and_their_gpus_go_on_with_others(figures: Figures) -> None:
-    assert 0.05 < figures.stopped / 300 < 0.8
+    assert 0.05 < figures.stopped / NUM < 0.8
     unstopped = simulate(dataclasses.replace(WISH, overrides=("stages.explore.stopping.policy=none",)))
     assert unstopped.stopped == 0
     assert unstopped.elapsed_s > figures.elapsed_s
 
 
 def test_with_more_slots_than_proposals_can_feed_it_is_proposing() -> None:
-    slow = simulate(dataclasses.replace(WISH, candidates=150, costs=Costs(propose_s=60.0)))
+    slow = simulate(dataclasses.replace(WISH, candidates=100, costs=Costs(propose_s=60.0)))
     assert slow.bottleneck.startswith("Proposing")
-    assert slow.utilisation < 0.6
-    fed = simulate(dataclasses.replace(WISH, candidates=150, costs=Costs(propose_s=60.0, proposals_at_once=24)))
+    assert slow.utilisation < 0.7
+    fed = simulate(dataclasses.replace(WISH, candidates=100, costs=Costs(propose_s=60.0, proposals_at_once=24)))
     assert fed.utilisation > slow.utilisation + 0.2
 
 
 def test_with_a_tiny_engine_rate_it_is_the_engine_and_more_of_them_help() -> None:
-    slow = dataclasses.replace(WISH, candidates=150, engines=1, costs=Costs(engine_s=60.0))
+    slow = dataclasses.replace(WISH, candidates=100, engines=1, costs=Costs(engine_s=60.0))
     one = simulate(slow)
     assert one.bottleneck.startswith("The trial engine")
     assert one.utilisation < 0.6
@@ -76,11 +77,11 @@ def test_as_many_engines_as_it_takes_and_no_more() -> None:
 
 
 def test_a_budget_ends_it() -> None:
-    spent = simulate(dataclasses.replace(WISH, overrides=("budget.gpu_hours=20",)))
+    spent = simulate(dataclasses.replace(WISH, overrides=("budget.gpu_hours=12",)))
     assert spent.stopped_by is not None
     assert "gpu_hours" in spent.stopped_by
-    assert spent.candidates < 300
-    assert spent.utilisation_to_the_end * 24 * spent.elapsed_s / 3600 <= 20.1
+    assert spent.candidates < NUM
+    assert spent.utilisation_to_the_end * 16 * spent.elapsed_s / 3600 <= 12.1
     clock = simulate(dataclasses.replace(WISH, overrides=("budget.wall=1h",)))
     assert clock.elapsed_s < 2 * 3600
     assert clock.stopped_by is not None
@@ -88,7 +89,7 @@ def test_a_budget_ends_it() -> None:
 
 def test_in_deterministic_mode_the_clock_decides_nothing() -> None:
     wish = dataclasses.replace(
-        WISH, gpus=8, candidates=60, overrides=("deterministic=true", "flow.look_ahead=8", "+stages.verify.after=0.3")
+        WISH, gpus=8, candidates=60, overrides=("deterministic=true", "flow.look_ahead=8", "stages.verify.after=0.3")
     )
     quick, slow = simulate(wish), simulate(dataclasses.replace(wish, costs=Costs(engine_s=7.0, propose_s=20.0)))
     assert (quick.trials, quick.finished, quick.stopped) == (slow.trials, slow.finished, slow.stopped)
