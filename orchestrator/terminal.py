@@ -275,19 +275,16 @@ def _times(campaign: Campaign) -> str:
     return f"{_clock(campaign.elapsed_s)} elapsed, about {_clock(left)} left"
 
 
-def _burn(campaign: Campaign, now: float) -> str:
-    plan = Plan.of(campaign.settings, campaign.population)
-    return str(burn_of(plan, campaign.population, campaign.started_at, now))
-
-
 def _summary(campaign: Campaign, running: Sequence[RunningTrial], now: float) -> Sequence[str]:
+    plan = Plan.of(campaign.settings, campaign.population)
+    burn = str(burn_of(plan, campaign.population, campaign.started_at, now))
     counts = " ".join(f"{name} {count}" for name, count in _counts(campaign).items())
     slots = f"slots {len(running)}/{campaign.cluster.num_slots if campaign.cluster else 0}"
     return (
         f"{slots} in flight {campaign.flow.num_open} {counts}",
         _best(campaign),
         _times(campaign),
-        _burn(campaign, now),
+        burn,
     )
 
 
