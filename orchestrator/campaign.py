@@ -23,7 +23,7 @@ from models.sandbox.layer import Layer
 from orchestrator.arms import arm_named
 from orchestrator.books import Books
 from orchestrator.burn import Plan
-from orchestrator.charges import Starts, last_sign, lost
+from orchestrator.charges import Starts, last_sign, look_again_s, lost
 from orchestrator.climbing import Climbing
 from orchestrator.cluster import Cluster, check_address, connect, disconnect
 from orchestrator.cognition_base import CognitionBase
@@ -32,7 +32,6 @@ from orchestrator.config import Settings, compose, settings_from
 from orchestrator.early_stopping.settings import NONE
 from orchestrator.embedding import RemoteSource
 from orchestrator.errors import BudgetReached, UsageError
-from orchestrator.estimate import mean_slot_s
 from orchestrator.facts import facts_of, in_words
 from orchestrator.flow import FIXED_LOOK_AHEAD, Flow
 from orchestrator.head import until_lost
@@ -51,7 +50,6 @@ if TYPE_CHECKING:
     from orchestrator.board import RunningTrial
     from orchestrator.steps import Steps
 
-_TICK_S = 0.5
 _HEADLESS_S = 5.0
 
 
@@ -234,7 +232,7 @@ class Campaign:
         await self.rows.on_disk()
 
     async def _watch(self, main: asyncio.Future[None]) -> None:
-        """Heartbeat, what runs, reasons to stop and progress, twice a second."""
+        """Heartbeat, what runs, reasons to stop and progress, twice a second where no thousands of trials run."""
         from orchestrator.crew import EngineLost
 
         next_beat = 0.0
@@ -255,7 +253,7 @@ class Campaign:
             self.rows.record(*self._starts.new(running, time.time()))  # so that no attempt is lost without a charge
             for view in self.views:
                 view.tick(self, running)
-            await asyncio.sleep(_TICK_S)
+            await asyncio.sleep(look_again_s(len(running)))
 
     async def _watch_head(self, main: asyncio.Future[None]) -> None:
         assert self.cluster is not None
@@ -308,7 +306,7 @@ class Campaign:
         if self._ending is None:
             await self._crew.drain()
             scale, grace_s = self.settings.scale, self.settings.flow.grace_s
-            means = {stage.name: mean_slot_s(self.population, stage.name) for stage in scale.stages}
+            means = {stage.name: self.population.tallies.mean_slot_s(stage.name) for stage in scale.stages}
             self._ending = Ending(nearly_done(running, scale, means, grace_s), grace_s, now)
             waited = f"{len(self._ending.nearly_done)} of {len(running)} running trials are finished first"
             self.rows.record(event(STOPPING, detail=f"{self.halt.reason} ({waited})"))

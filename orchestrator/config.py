@@ -282,6 +282,12 @@ class Settings:
         return (*own, *range(len(founders), len(founders) + self.budget.candidates))
 
     @property
+    def num_contestants(self) -> int:
+        """How many they are."""
+        baselines = SLOTS[self.campaign.slot].baselines
+        return self.budget.candidates + sum(name not in baselines for name in self.campaign.founders)
+
+    @property
     def run_folder(self) -> Place:
         """A path, or the URI of an object store."""
         root = self.run.root

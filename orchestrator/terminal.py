@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -51,6 +51,7 @@ KILLED = (
     FailureKind.silent,
 )
 _PLAIN_EVERY_S = 20.0
+_MOST_SHOWN = 32  # of the trials under way: the oldest
 _PLAIN_WIDTH = 140
 
 
@@ -63,8 +64,9 @@ def terminal_console() -> Console:
 class Terminal:
     """The `View` of the command line."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, now: Callable[[], float] = time.time) -> None:
         self.console = console or terminal_console()
+        self._now = now  # seconds since the epoch
         self._live: Live | None = None
         self._last_plain = -math.inf
 
@@ -82,11 +84,11 @@ class Terminal:
 
     def tick(self, campaign: Campaign, running: Sequence[RunningTrial]) -> None:
         if self._live is not None:
-            self._live.update(_progress(campaign, running))
+            self._live.update(_progress(campaign, running, self._now()))
         elif campaign.elapsed_s - self._last_plain > _PLAIN_EVERY_S:
             self._last_plain = campaign.elapsed_s
             clock = _clock(campaign.elapsed_s)
-            self.console.print(f"{clock}  {' | '.join(_summary(campaign, running))}", markup=False)
+            self.console.print(f"{clock}  {' | '.join(_summary(campaign, running, self._now()))}", markup=False)
 
     def ended(self, campaign: Campaign, result: Result) -> None:
         self.failed()
@@ -256,24 +258,22 @@ def _name(campaign: Campaign, candidate_id: str) -> str:
 
 
 def _counts(campaign: Campaign) -> dict[str, int]:
-    population = campaign.population
-    trials = population.trials()
+    tallies = campaign.population.tallies
+    killed = sum(tallies.failures[kind] for kind in KILLED)
     return {
-        "finished": sum(trial.succeeded for trial in trials),
-        "rejected": len(population.refusals()),
-        "stopped": sum(trial.failure is FailureKind.unpromising for trial in trials),
-        "killed": sum(trial.failure in KILLED for trial in trials),
-        "failed": sum(
-            not trial.succeeded and trial.failure not in (*KILLED, FailureKind.unpromising) for trial in trials
-        ),
+        "finished": tallies.num_finished,
+        "rejected": tallies.num_refusals,
+        "stopped": tallies.failures[FailureKind.unpromising],
+        "killed": killed,
+        "failed": tallies.failures.total() - killed - tallies.failures[FailureKind.unpromising],
     }
 
 
 def _best(campaign: Campaign) -> str:
-    members = campaign.population.finished()
-    losses = [(m.verdict.loss, m.candidate) for m in members if m.verdict and m.verdict.loss is not None]
-    own = min((p for p in losses if p[1].arm != BASELINE_ARM), key=lambda p: p[0], default=None)
-    rival = min((p for p in losses if p[1].arm == BASELINE_ARM), key=lambda p: p[0], default=None)
+    best = campaign.population.best().values()
+    losses = [(m.verdict.loss, m.candidate) for m in best if m.verdict and m.verdict.loss is not None]
+    own = min((p for p in losses if p[1].arm != BASELINE_ARM), key=lambda p: (p[0], p[1].number), default=None)
+    rival = next((p for p in losses if p[1].arm == BASELINE_ARM), None)
     if own is None or rival is None:
         return "best -"
     return f"best {own[0]:.4f} (candidate {own[1].number}) against {rival[0]:.4f} ({rival[1].name})"
@@ -285,27 +285,30 @@ def _times(campaign: Campaign) -> str:
     return f"{_clock(campaign.elapsed_s)} elapsed, about {_clock(left)} left"
 
 
-def _burn(campaign: Campaign) -> str:
+def _summary(campaign: Campaign, running: Sequence[RunningTrial], now: float) -> Sequence[str]:
     plan = Plan.of(campaign.settings, campaign.population)
-    return str(burn_of(plan, campaign.population, campaign.started_at, time.time()))
-
-
-def _summary(campaign: Campaign, running: Sequence[RunningTrial]) -> Sequence[str]:
+    burn = str(burn_of(plan, campaign.population, campaign.started_at, now))
     counts = " ".join(f"{name} {count}" for name, count in _counts(campaign).items())
     slots = f"slots {len(running)}/{campaign.cluster.num_slots if campaign.cluster else 0}"
-    return f"{slots} in flight {campaign.flow.num_open} {counts}", _best(campaign), _times(campaign), _burn(campaign)
+    return (
+        f"{slots} in flight {campaign.flow.num_open} {counts}",
+        _best(campaign),
+        _times(campaign),
+        burn,
+    )
 
 
-def _progress(campaign: Campaign, running: Sequence[RunningTrial]) -> Group:
+def _progress(campaign: Campaign, running: Sequence[RunningTrial], now: float) -> Group:
     table = Table(box=None, padding=(0, 2), show_header=False)
-    for trial in running:
+    for trial in running[:_MOST_SHOWN]:
         candidate = campaign.population.candidate(trial.trial_id.split("-")[0])
         stage = campaign.settings.scale.stage(trial.stage)
         loss = f"{trial.loss:.3f}" if trial.loss is not None else "-"
         table.add_row(
             trial.stage, Text(_short(candidate.name if candidate else "", 44)), f"{trial.step}/{stage.steps}", loss
         )
-    return Group(*(Text(line, no_wrap=True) for line in _summary(campaign, running)), table)
+    more = [Text(f"and {len(running) - _MOST_SHOWN:,} more")] if len(running) > _MOST_SHOWN else []
+    return Group(*(Text(line, no_wrap=True) for line in _summary(campaign, running, now)), table, *more)
 
 
 def _leaderboard(result: Result) -> Table:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cognition.manifest import read_manifest
 from cognition.reader import Reader
 from cognition.records import Event
 from cognition.store import Store
@@ -169,3 +170,49 @@ async def test_a_read_alone_is_waited_for_as_well(tmp_path: Path) -> None:
     back(tmp_path)
     assert await rows.read(lambda: len(Reader(tmp_path).rows(Event))) == 1
     rows.close()
+
+
+def groups(folder: Path) -> int:
+    return read_manifest(folder / "lineage").generation
+
+
+async def test_rows_that_come_faster_than_the_disk_may_take_are_committed_together_and_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.outbox._MOST_SAVED_S", 0.0)
+    outbox = Outbox(Store.open(tmp_path), 60.0, Told())
+    outbox.put(make_event(0))
+    alone = groups(tmp_path)
+    for number in range(1, 40):
+        outbox.put(make_event(number))
+    await outbox.on_disk()
+    assert written(tmp_path) == [float(number) for number in range(40)]
+    assert groups(tmp_path) <= alone + 3, "the first went alone, the others together"
+    outbox.put(make_event(40))
+    outbox.close()
+    assert written(tmp_path)[-1] == 40.0, "nothing waits behind the end"
+
+
+async def test_a_campaign_that_writes_seldom_never_waits(tmp_path: Path) -> None:
+    outbox = Outbox(Store.open(tmp_path), 60.0, Told())
+    for number in range(5):
+        outbox.put(make_event(number))
+        assert written(tmp_path)[-1] == float(number)
+    outbox.close()
+
+
+async def test_what_is_no_group_spoils_none_of_those_that_it_was_to_be_committed_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.outbox._MOST_SAVED_S", 0.0)
+    outbox = Outbox(Store.open(tmp_path), 60.0, Told())
+    outbox.put(make_event(0))
+    outbox.put(make_event(1))
+    outbox.put(make_event(0))
+    outbox.put(make_event(2))
+    with pytest.raises(UsageError, match="in the store already"):
+        await outbox.on_disk()
+    assert written(tmp_path)[:2] == [0.0, 1.0]
+    outbox.put(make_event(3))  # as the last word of a campaign that stops
+    assert written(tmp_path) == [0.0, 1.0, 2.0, 3.0]
+    outbox.close()
