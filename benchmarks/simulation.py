@@ -69,7 +69,7 @@ def side_by_side(found: Sequence[dict[str, Any]]) -> str:
         "rows a commit": [f"{one['rows_per_commit']:.0f}" for one in found],
         "store, kB a second": [f"{one['store_bytes_per_s'] / 1000:,.0f}" for one in found],
         "driver, ms a candidate": [f"{one['driver_s'] * 1000:.2f}" for one in found],
-        "second tenth, last tenth": [
+        "first tenth in the midst, last": [
             f"{one['driver_first_s'] * 1000:.2f}, {one['driver_last_s'] * 1000:.2f}" for one in found
         ],
         "driver busy": [f"{one['loads']['driver']:.0%}" for one in found],

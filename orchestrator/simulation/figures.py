@@ -52,8 +52,8 @@ class Figures:
     store_bytes_per_s: float
     rows_per_commit: float
     driver_s: float  # processor seconds of the driver for each candidate
-    driver_first_s: float  # ... over the second tenth of the candidates
-    driver_last_s: float  # ... over the last tenth
+    driver_first_s: float  # ... over the first tenth that ends in the midst of the campaign
+    driver_last_s: float  # ... over the last such tenth
     memory_bytes: int  # the most that was resident
     memory_each_bytes: float  # of it for each candidate
     message_bytes: Mapping[str, float]  # mean size of what the driver sends to each actor
@@ -62,7 +62,7 @@ class Figures:
 
     @property
     def growth(self) -> float:
-        """How many times what a candidate takes of the driver grew from the second tenth to the last."""
+        """How many times what a candidate takes of the driver grew from the first tenth in its midst to the last."""
         return self.driver_last_s / self.driver_first_s if self.driver_first_s > 0 else 1.0
 
     def reproducible(self) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def figures_of(
     loads |= {who: spent_s / span_s for who, spent_s in cpu_s.items()}
     loads[WATCH] = cpu_s[WATCH] / elapsed_s
     loads["driver"] += loads["the store"] + loads[WATCH]  # it waits while it commits
-    first_s, last_s = _at_tenths(samples)
+    first_s, last_s = _at_tenths(samples, gpus)
     return Figures(
         gpus=gpus,
         trial_s=trial_s,
@@ -186,9 +186,16 @@ def bottleneck_of(loads: Mapping[str, float], gpus: int) -> str:
     )
 
 
-def _at_tenths(samples: tuple[Sample, ...]) -> tuple[float, float]:
-    """Processor seconds of the driver for a candidate, over the second tenth of them and the last."""
+def _at_tenths(samples: tuple[Sample, ...], gpus: int) -> tuple[float, float]:
+    """Processor seconds of the driver for a candidate, over the first tenth of them and the last in the midst.
+
+    There candidates end while others are proposed: not so while the GPUs are filled for the first times, nor when the
+    last trials come to their end. Where they are few for so many GPUs, the second tenth and the last are all there is.
+    """
     most = samples[-1].candidates
+    begin, end = 2 * gpus / most, 1 - gpus / most
+    if end - begin < 0.3:
+        begin, end = 0.1, 1.0
 
     def each(low: float, high: float) -> float:
         spans = [
@@ -199,7 +206,7 @@ def _at_tenths(samples: tuple[Sample, ...]) -> tuple[float, float]:
         num = sum(candidates for _, candidates in spans)
         return sum(seconds for seconds, _ in spans) / num if num else 0.0
 
-    return each(0.1, 0.2), each(0.9, 1.0)
+    return each(begin, begin + 0.1), each(end - 0.1, end)
 
 
 def in_words(figures: Figures) -> str:
@@ -221,8 +228,8 @@ def in_words(figures: Figures) -> str:
         "busy": loads,
         "store": f"{figures.commits_per_s:.2f} commits a second of {figures.rows_per_commit:.0f} rows, "
         f"{figures.store_bytes_per_s / 1000:,.0f} kB a second",
-        "driver": f"{figures.driver_s * 1000:.2f} ms of processor time a candidate; {first_ms:.2f} over the second "
-        f"tenth, {last_ms:.2f} over the last ({figures.growth:.2f} times)",
+        "driver": f"{figures.driver_s * 1000:.2f} ms of processor time a candidate; {first_ms:.2f} over the first "
+        f"tenth in its midst, {last_ms:.2f} over the last ({figures.growth:.2f} times)",
         "messages": messages,
         "memory": f"{figures.memory_bytes / 1e6:,.0f} MB at most, {figures.memory_each_bytes / 1000:.1f} kB for each "
         "candidate",
