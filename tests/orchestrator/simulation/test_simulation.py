@@ -76,7 +76,8 @@ def test_as_many_engines_as_it_takes_and_no_more() -> None:
     assert growing.engines_needed(100_000, trials_per_s=10.0) > costs.engines_needed(100_000, trials_per_s=10.0)
 
 
-def test_a_budget_ends_it() -> None:
+def test_a_budget_ends_it(ray_here: None) -> None:
+    """Also in a process that has a Ray, which knows nothing of a simulation's questions."""
     spent = simulate(dataclasses.replace(WISH, overrides=("budget.gpu_hours=12",)))
     assert spent.stopped_by is not None
     assert "gpu_hours" in spent.stopped_by
