@@ -304,7 +304,7 @@ def test_three_seconds_beside_a_merging_writer_fail_no_read() -> None:
         cwd=root,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert ", 0 failed," in ran.stdout
