@@ -19,7 +19,8 @@ from orchestrator.config import Settings, compose, settings_from
 from orchestrator.population import EXPLAINED, Population
 from orchestrator.result import Result
 from orchestrator.run_folder import RunFolder
-from orchestrator.terminal import Terminal, show_result
+from orchestrator.shown_result import show_result
+from orchestrator.terminal import Terminal
 from tests.cognition.factories import make_candidate, make_claim, make_report, make_trial, make_verdict
 
 FIRST = ["1", "design-01", "grammar", "0.890", "2.0100", "0.50", "1,001", "0.25"]
