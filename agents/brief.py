@@ -111,6 +111,7 @@ class Brief:
     parents: tuple[Member, ...] = ()
     references: tuple[Member, ...] = ()
     insights: tuple[Insight, ...] = ()
+    effects: Mapping[tuple[str, str], float] | None = None  # what they come to by change; then they are left out
     refusals: tuple[Report, ...] = ()  # reports on earlier attempts at this number
     reference_losses: Mapping[str, float] = field(default_factory=dict)  # baseline name -> nats per token
     now: float = 0.0  # seconds since the epoch; stamps what is proposed

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from cognition.records import Charge
 
 UNITS = ("usd", "slot_hours", "gpu_hours", "tokens")
+_EXACT = 1 << 96  # sums are kept in this part of a unit: what is added and taken away again leaves nothing behind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +99,22 @@ def _figure(amount: float) -> str:
     return f"{amount:,}" if isinstance(amount, int) else f"{amount:.4g}"
 
 
+class _Held:
+    """The sum of what is reserved, kept as reservations come and go: exact, however many there were."""
+
+    def __init__(self) -> None:
+        self._sums = dict.fromkeys(UNITS, 0)
+
+    def add(self, cost: Cost, sign: int = 1) -> None:
+        for name in UNITS:
+            self._sums[name] += sign * int(getattr(cost, name) * _EXACT)
+
+    @property
+    def cost(self) -> Cost:
+        usd, slot_hours, gpu_hours, _ = (total / _EXACT for total in self._sums.values())
+        return Cost(usd=usd, slot_hours=slot_hours, gpu_hours=gpu_hours, tokens=self._sums["tokens"] // _EXACT)
+
+
 class BudgetLedger:
     """A ledger in memory; `restore` brings back what an earlier process had settled and left unanswered."""
 
@@ -105,6 +122,7 @@ class BudgetLedger:
         self.limits = limits
         self._settled: dict[str, Spend] = {}
         self._held: dict[int, Reservation] = {}
+        self._held_in_all = _Held()
         self._next_number = 0
 
     def reserve(self, account: str, worst: Cost) -> Reservation | Refusal:
@@ -126,18 +144,20 @@ class BudgetLedger:
         """Replace a reservation by its actual cost, which may exceed it. Raises ValueError if it is not held."""
         if self._held.get(reservation.number) != reservation:
             raise ValueError(f"reservation {reservation.number} ({reservation.account}) is not held; settle it once")
-        del self._held[reservation.number]
+        self._let_go(reservation)
         self._add(Spend(account=reservation.account, settled=actual, num_settled=1))
 
     def release(self, reservation: Reservation) -> None:
         """Give up a reservation: what it was held for is booked otherwise. ValueError if it is not held."""
-        if self._held.pop(reservation.number, None) != reservation:
+        if self._held.get(reservation.number) != reservation:
             raise ValueError(f"reservation {reservation.number} ({reservation.account}) is not held; release it once")
+        self._let_go(reservation)
 
     def keep(self, reservation: Reservation) -> None:
         """Nobody will answer: the worst cost counts for good, marked as held. ValueError if it is not held."""
-        if self._held.pop(reservation.number, None) != reservation:
+        if self._held.get(reservation.number) != reservation:
             raise ValueError(f"reservation {reservation.number} ({reservation.account}) is not held; keep it once")
+        self._let_go(reservation)
         self._add(Spend(account=reservation.account, held=reservation.worst, num_held=1))
 
     def total(self) -> Cost:
@@ -146,7 +166,7 @@ class BudgetLedger:
 
     def held(self) -> Cost:
         """Everything that is reserved and may still be settled for less; what an earlier process held will not be."""
-        return sum((reservation.worst for reservation in self._held.values()), Cost())
+        return self._held_in_all.cost
 
     def unanswered(self) -> tuple[Reservation, ...]:
         """Reservations that still wait for an answer, oldest first."""
@@ -175,7 +195,12 @@ class BudgetLedger:
         reservation = Reservation(number=self._next_number, account=account, worst=worst)
         self._next_number += 1
         self._held[reservation.number] = reservation
+        self._held_in_all.add(worst)
         return reservation
+
+    def _let_go(self, reservation: Reservation) -> None:
+        del self._held[reservation.number]
+        self._held_in_all.add(reservation.worst, -1)
 
     def _add(self, spend: Spend) -> None:
         row = self._settled.get(spend.account, Spend(account=spend.account))

@@ -1,17 +1,17 @@
-"""Fragments on disk: whole or not there, with the bytes that were written or known to be damaged."""
+"""Fragments in a folder: whole or not there, with the bytes that were written or known to be damaged."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
-import os
 import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from cognition.folders import Folder, Place, at_once, folder_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class FragmentError(Exception):
     """A fragment is missing or its bytes are not those that were written."""
 
 
-def write_fragment(lineage: Path, file: str, rows: pa.Table, *, level: int, digest: str) -> Fragment:
+def write_fragment(lineage: Folder | Place, file: str, rows: pa.Table, *, level: int, digest: str) -> Fragment:
     """Write an Arrow table as one durable Parquet file, and say what was written.
 
     Raises:
@@ -47,27 +47,28 @@ def write_fragment(lineage: Path, file: str, rows: pa.Table, *, level: int, dige
         store_schema=False,  # Parquet's own types say it all
     )
     data = buffer.getvalue()
-    write_durably(lineage / file, data)
+    folder_at(lineage).write(file, data)
     return Fragment(
         file=file, rows=rows.num_rows, size_bytes=len(data), crc32=zlib.crc32(data), level=level, digest=digest
     )
 
 
-def read_fragment(lineage: Path, fragment: Fragment, *, columns: tuple[str, ...] | None = None) -> pa.Table:
-    """The rows of a fragment, after a check of its bytes; `columns`: these alone. Raises what `check_fragment` does."""
-    with pq.ParquetFile(io.BytesIO(check_fragment(lineage, fragment))) as file:
+def rows_in(data: bytes, *, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows in a fragment's bytes; `columns`: these alone."""
+    with pq.ParquetFile(io.BytesIO(data)) as file:
         return file.read(columns=list(columns) if columns else None, use_threads=False)
 
 
-def check_fragment(lineage: Path, fragment: Fragment) -> bytes:
+def check_fragment(lineage: Folder, fragment: Fragment) -> bytes:
     """The fragment's bytes, exactly those that were written.
 
     Raises:
         FragmentError: the file is missing, unreadable on its medium, or has other bytes.
-        OSError: the file cannot be opened for a reason that says nothing about its bytes (permissions, descriptors).
+        OSError: the file cannot be had for a reason that says nothing about its bytes (permissions, descriptors, an
+            object store that cannot be reached).
     """
     try:
-        data = (lineage / fragment.file).read_bytes()
+        data = lineage.read(fragment.file)
     except FileNotFoundError as error:
         raise FragmentError("missing") from error
     except OSError as error:
@@ -81,30 +82,14 @@ def check_fragment(lineage: Path, fragment: Fragment) -> bytes:
     return data
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Write the whole file or nothing: temporary file, fsync, rename, fsync of the folder.
+def check_fragments(lineage: Folder, fragments: Sequence[Fragment]) -> Iterator[tuple[Fragment, bytes | FragmentError]]:
+    """Each fragment with its bytes, or with what is wrong with it. Raises OSError as `check_fragment` does."""
 
-    Raises:
-        OSError: the file system refused. A kill may leave the temporary file behind.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):  # it may refuse this as well; the next attempt writes over the file
-            temporary.unlink()
-        raise
-    sync_folder(path.parent)
+    def looked_at(fragment: Fragment) -> tuple[Fragment, bytes | FragmentError]:
+        try:
+            return fragment, check_fragment(lineage, fragment)
+        except FragmentError as damage:
+            return fragment, damage
 
-
-def sync_folder(folder: Path) -> None:
-    """Make the folder's names durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    for first in range(0, len(fragments), lineage.width):  # so that few of them are in memory
+        yield from at_once(lineage.width, looked_at, fragments[first : first + lineage.width])

@@ -4,17 +4,19 @@ Layout of a lineage folder:
 
     manifest.json                     replaced atomically, once per commit
     <table>/<first>-<level>.parquet   fragments; names sort by age, files never change once written
+                                      (in object stores <first>-<level>.<random>.parquet)
     quarantine/                       fragments that could not be read, moved aside when the store was opened
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from cognition.fragments import Fragment, write_durably
+from cognition.folders import Folder, Place, folder_at, read_json
+from cognition.fragments import Fragment
 
 MANIFEST = "manifest.json"
 QUARANTINE = "quarantine"
@@ -54,16 +56,18 @@ class Manifest:
         return [fragment for fragments in self.tables.values() for fragment in fragments]
 
 
-def read_manifest(lineage: Path) -> Manifest:
+def read_manifest(lineage: Folder | Place) -> Manifest:
     """The manifest of a lineage folder.
 
     Raises:
         FileNotFoundError: there is none.
+        OSError: it cannot be had.
         ValueError: it is not a manifest, or one of a later format.
     """
-    path = lineage / MANIFEST
+    folder = folder_at(lineage)
+    path = folder.where(MANIFEST)
     try:
-        document = json.loads(path.read_bytes())
+        document = read_json(folder, MANIFEST)
         version = document["format"]
         if version != FORMAT:
             raise ValueError(f"{path} has format {version}, this version reads {FORMAT}; use the version that wrote it")
@@ -82,11 +86,11 @@ def read_manifest(lineage: Path) -> Manifest:
         raise ValueError(f"{path} is no manifest ({error!r}); restore it from a copy of the run folder") from error
 
 
-def write_manifest(lineage: Path, manifest: Manifest) -> None:
+def write_manifest(lineage: Folder | Place, manifest: Manifest) -> None:
     """Replace the manifest atomically and durably.
 
     Raises:
-        OSError: the file system refused; the manifest on disk is then the old or the new one, never a mixture.
+        OSError: the folder refused; the manifest there is then the old or the new one, never a mixture.
     """
     document = {
         "format": FORMAT,
@@ -96,7 +100,39 @@ def write_manifest(lineage: Path, manifest: Manifest) -> None:
         "retired": [_fields(entry) for entry in manifest.retired],
         "set_aside": [_fields(entry) for entry in manifest.set_aside],
     }
-    write_durably(lineage / MANIFEST, json.dumps(document).encode())
+    folder_at(lineage).write(MANIFEST, json.dumps(document).encode())
+
+
+def load_or_create(lineage: Folder, tables: Collection[str]) -> Manifest:
+    """The manifest; a first one, with a folder for each table, where there is nothing yet.
+
+    Raises:
+        ValueError: it is damaged, or missing while fragments are there.
+    """
+    lineage.create(*tables)
+    try:
+        return read_manifest(lineage)
+    except FileNotFoundError:
+        # The first manifest is written before the first fragment: fragments without one mean that it was lost.
+        fragments = [file for file in files_in(lineage, tables) if file.endswith(".parquet")]
+        if fragments:
+            raise ValueError(
+                f"{lineage.where(MANIFEST)} is missing but {len(fragments)} fragments are there; restore it from a "
+                "copy, or move the lineage folder away to start anew"
+            ) from None
+    manifest = Manifest()
+    write_manifest(lineage, manifest)
+    return manifest
+
+
+def files_in(lineage: Folder, tables: Collection[str]) -> list[str]:
+    """Every file of ours beside the manifest: fragments of any state, and temporary files of a cut-off write."""
+    found = []
+    for file in lineage.files():
+        folder, _, name = file.rpartition("/")
+        if file == f"{MANIFEST}.tmp" or (folder in tables and name.endswith((".parquet", ".tmp"))):
+            found.append(file)
+    return found
 
 
 def _fields(entry: Any) -> dict[str, Any]:

@@ -2,18 +2,22 @@
 
 A snapshot is the manifest of one moment. Its files stay for the store's grace period after they are merged away, and
 whatever vanishes later is found again through the next manifest. FragmentError fragments are left out and named.
+
+Of a lineage in an object store fragments are fetched once, and read from there: what is damaged later is not noticed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import duckdb
 
-from cognition.fragments import Fragment, FragmentError, check_fragment, read_fragment
+from cognition.copies import copies_of
+from cognition.folders import Folder, Place, folder_at
+from cognition.fragments import Fragment, FragmentError, rows_in
 from cognition.manifest import Manifest, read_manifest
 from cognition.schema import R, decode
 from cognition.store import LINEAGE
@@ -46,15 +50,19 @@ class NoLineage(ValueError):
 class Reader:
     """Reads `<folder>/lineage`, with or without a writer beside it. Not safe for use by several threads."""
 
-    def __init__(self, folder: Path | str) -> None:
-        """Look for the lineage of a run folder.
+    def __init__(self, folder: Folder | Place) -> None:
+        """Look for the lineage of a run folder: a path, or the URI of an object store.
 
         Raises:
             NoLineage: there is no run folder or no lineage in it.
+            ValueError: runs cannot lie there.
+            OSError: it cannot be reached.
         """
-        self._lineage = Path(folder) / LINEAGE
-        if not Path(folder).is_dir():
-            raise NoLineage(f"no run folder {folder}; give the folder of a campaign, runs/<name>")
+        self._folder = folder_at(folder)
+        self._lineage = self._folder.within(LINEAGE)
+        if not self._folder.exists():
+            raise NoLineage(f"no run folder {self._folder}; give the folder of a campaign, runs/<name>")
+        self._copies = copies_of(self._lineage)
         self._verified: set[Fragment] = set()
         self._skipped: tuple[Skipped, ...] = ()
         self._retries = 0
@@ -77,7 +85,9 @@ class Reader:
         The views show the lineage of this moment, for as long as its files exist: at least the store's grace period
         (120 s unless set otherwise) after they are merged away. Connect again for later rows; `query` does all this.
         """
-        return self._retrying(lambda snapshot: open_views(self._lineage, snapshot.tables))
+        connection = self._retrying(lambda snapshot: open_views(self._copies.root, snapshot.tables))
+        weakref.finalize(connection, lambda copies: None, self._copies)  # they stay for as long as it does
+        return connection
 
     def query(self, sql: str) -> Result:
         """Run SQL on the newest state. A file that vanishes meanwhile is no error: the query runs again.
@@ -87,6 +97,7 @@ class Reader:
 
         Raises:
             duckdb.Error: what the SQL itself is guilty of.
+            OSError: the lineage cannot be reached.
         """
         return self._retrying(lambda snapshot: self._answer(snapshot, sql))
 
@@ -95,20 +106,24 @@ class Reader:
 
         Raises:
             ValueError: a fragment was written by a version with other columns that cannot be filled in.
+            OSError: the lineage cannot be reached.
         """
 
         def read(snapshot: _Snapshot) -> list[R]:
             records: list[R] = []
             for fragment in snapshot.tables.get(record_type.TABLE, ()):
-                records += decode(record_type, read_fragment(self._lineage, fragment))
+                records += decode(record_type, rows_in(self._copies.read(fragment)))
             return records
 
-        return self._retrying(read)
+        return self._retrying(read, record_type.TABLE)
 
-    def _retrying(self, read: Callable[[_Snapshot], T]) -> T:
-        """Read a snapshot; when that fails because its files went away or broke meanwhile, read the next one."""
+    def _retrying(self, read: Callable[[_Snapshot], T], table: str | None = None) -> T:
+        """Read a snapshot; when that fails because its files went away or broke meanwhile, read the next one.
+
+        `table`: all that is read of it.
+        """
         for attempt in range(_ATTEMPTS):
-            snapshot = self._snapshot()
+            snapshot = self._snapshot(table)
             try:
                 return read(snapshot)
             except (duckdb.Error, FragmentError):
@@ -117,50 +132,42 @@ class Reader:
                 self._retries += 1
         raise AssertionError("the last attempt returns or raises")
 
-    def _snapshot(self) -> _Snapshot:
-        """The newest manifest with every file's bytes checked, each of them once in this reader's life."""
+    def _snapshot(self, only: str | None) -> _Snapshot:
+        """The newest manifest with the bytes of every file checked, each of them once in this reader's life."""
         for _ in range(_ATTEMPTS):
             manifest = self._read_manifest()
-            skipped: list[Skipped] = []
-            tables: dict[str, tuple[Fragment, ...]] = {}
-            for table, fragments in manifest.tables.items():
-                sound = []
-                for fragment in fragments:
-                    reason = self._damage(fragment)
-                    if reason is None:
-                        sound.append(fragment)
-                    else:
-                        skipped.append(Skipped(file=fragment.file, rows=fragment.rows, reason=reason))
-                tables[table] = tuple(sound)
-            if not skipped or self._read_manifest().generation == manifest.generation:
+            found = {table: parts for table, parts in manifest.tables.items() if only in (None, table)}
+            reasons = self._damage([fragment for parts in found.values() for fragment in parts])
+            if not reasons or self._read_manifest().generation == manifest.generation:
                 break
             self._retries += 1  # the files may have been merged away under us
-        self._skipped = tuple(skipped)
+        self._copies.keep(manifest)
+        self._skipped = tuple(
+            Skipped(file=fragment.file, rows=fragment.rows, reason=reason) for fragment, reason in reasons.items()
+        )
+        tables = {table: tuple(part for part in parts if part not in reasons) for table, parts in found.items()}
         return _Snapshot(manifest=manifest, tables=tables)
 
-    def _damage(self, fragment: Fragment) -> str | None:
-        if fragment in self._verified:
-            return None
-        try:
-            check_fragment(self._lineage, fragment)
-        except FragmentError as damage:
-            return str(damage)
-        self._verified.add(fragment)
-        return None
+    def _damage(self, fragments: Sequence[Fragment]) -> Mapping[Fragment, str]:
+        """Which of them are missing or damaged, and how."""
+        unknown = [fragment for fragment in fragments if fragment not in self._verified]
+        reasons = self._copies.check(unknown)
+        self._verified.update(fragment for fragment in unknown if fragment not in reasons)
+        return reasons
 
     def _intact(self, snapshot: _Snapshot) -> bool:
         """Whether every file of the snapshot still has its bytes; those that have not are no longer trusted."""
         fragments = [fragment for table in snapshot.tables.values() for fragment in table]
+        gone = any(not (self._copies.root / fragment.file).exists() for fragment in fragments)
         self._verified.difference_update(fragments)
-        reasons = [self._damage(fragment) for fragment in fragments]
-        return all(reason is None for reason in reasons)
+        return not self._damage(fragments) and not gone
 
     def _read_manifest(self) -> Manifest:
         try:
             return read_manifest(self._lineage)
         except (FileNotFoundError, NotADirectoryError):
             raise NoLineage(
-                f"no lineage in {self._lineage.parent}: {self._lineage} has no manifest; "
+                f"no lineage in {self._folder}: {self._lineage} has no manifest; "
                 "give the folder of a campaign that has started, runs/<name>"
             ) from None
 
@@ -168,14 +175,14 @@ class Reader:
         views = self._views
         if views is None or views.tables != snapshot.tables:
             self._forget()
-            views = self._views = Views(self._lineage, snapshot.tables)
+            views = self._views = Views(self._copies.root, snapshot.tables)
         try:
             if views.takes(sql):
                 return views.ask(sql)
         except duckdb.Error:
             self._forget()
             raise
-        with open_views(self._lineage, snapshot.tables) as connection:  # what it leaves there goes with it
+        with open_views(self._copies.root, snapshot.tables) as connection:  # what it leaves there goes with it
             return run(connection, sql)
 
     def _forget(self) -> None:

@@ -4,25 +4,37 @@ A commit writes its fragments first and the manifest last, so a kill or power cu
 group or none of it. Many small fragments are merged in tiers, so that the cost of an append stays amortised and a
 million rows stay well below a thousand files.
 
-Not covered: two writers on one folder (the campaign's lease refuses the second), object stores.
+Not covered: two writers on one folder (the campaign's lease refuses the second). In an object store a PUT whose answer
+was lost may land later: fragments have names that are never used again, and the manifest is asked for before anything
+else (`Store.append`); one that lands after the next is the one thing that is not noticed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
 
-from cognition.fragments import Fragment, FragmentError, check_fragment, read_fragment, sync_folder, write_fragment
-from cognition.manifest import MANIFEST, QUARANTINE, Manifest, Retired, SetAside, read_manifest, write_manifest
+from cognition.folders import Folder, Place, at_once, folder_at
+from cognition.fragments import Fragment, FragmentError, check_fragments, rows_in, write_fragment
+from cognition.manifest import (
+    QUARANTINE,
+    Manifest,
+    Retired,
+    SetAside,
+    files_in,
+    load_or_create,
+    read_manifest,
+    write_manifest,
+)
 from cognition.merging import next_run
 from cognition.records import Record
 from cognition.schema import REPEATABLE, TABLES, digest_of, encode, key_of
@@ -34,18 +46,26 @@ Keys = dict[str, set[tuple[Any, ...]]]  # of the tables that have keys
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Doubt:
-    """A manifest that could not be replaced for sure: the disk holds the old one or the new one."""
+    """A manifest that could not be replaced for sure: the folder holds the old one or the new one."""
 
     records: tuple[Record, ...] = ()  # of the group that it would have committed; none for a merge
     keys: Keys
-    files: tuple[str, ...] = ()  # its fragments
+    files: tuple[str, ...] = ()  # that it would have added
 
 
 class Store:
     """The writer of `<folder>/lineage`. Made by `Store.open`; safe to call from several threads of one process."""
 
     def __init__(
-        self, lineage: Path, manifest: Manifest, *, merge_above: int, grace_s: float, now: Any, clock: Any
+        self,
+        lineage: Folder,
+        manifest: Manifest,
+        *,
+        merge_above: int,
+        grace_s: float,
+        now: Any,
+        clock: Any,
+        confirm: Any,
     ) -> None:
         self._lineage = lineage
         self._manifest = manifest
@@ -53,6 +73,7 @@ class Store:
         self._grace_s = grace_s
         self._now: Callable[[], float] = now
         self._clock: Callable[[], float] = clock
+        self._confirm: Callable[[], None] = confirm
         # What earlier processes retired has its whole grace period again: no clock is common to both.
         self._retired_since: dict[Retired, float] = dict.fromkeys(manifest.retired, self._clock())
         self._doubt: _Doubt | None = None
@@ -64,12 +85,13 @@ class Store:
     @classmethod
     def open(
         cls,
-        folder: Path | str,
+        folder: Folder | Place,
         *,
         merge_above: int = 64,
         grace_s: float = 120.0,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
+        confirm: Callable[[], None] = lambda: None,
     ) -> Self:
         """Open or create the store of a run folder, and bring it in order.
 
@@ -78,22 +100,24 @@ class Store:
         the manifest, and the rest is kept.
 
         Args:
-            folder: the run folder; the store lives in its `lineage` folder.
+            folder: the run folder, or its path or URI; the store lives in its `lineage` folder.
             merge_above: a table is merged when it has more than this many fragments of single commits.
             grace_s: seconds for which merged-away files stay readable.
             now: seconds since the epoch, for stamps.
             clock: seconds that only go forward, for the grace period: a stamp may be hours wrong.
+            confirm: asked before each state is written; raises where somebody else may be the writer by now.
 
         Raises:
             ValueError: the manifest is damaged, or missing while fragments are there; an argument is out of range.
+            OSError: the folder refused, or cannot be reached.
         """
         if merge_above < 1:
             raise ValueError(f"merge_above={merge_above}: give at least 1")
         if grace_s < 0:
             raise ValueError(f"grace_s={grace_s}: give 0 or more seconds")
-        lineage = Path(folder) / LINEAGE
-        manifest = _load_or_create(lineage)
-        store = cls(lineage, manifest, merge_above=merge_above, grace_s=grace_s, now=now, clock=clock)
+        lineage = folder_at(folder).within(LINEAGE)
+        manifest = load_or_create(lineage, TABLES)
+        store = cls(lineage, manifest, merge_above=merge_above, grace_s=grace_s, now=now, clock=clock, confirm=confirm)
         store._bring_in_order()
         return store
 
@@ -112,8 +136,8 @@ class Store:
         Raises:
             ValueError: a key is in the store already or twice in the group (`metrics` alone may repeat), a value does
                 not fit its column, or the store is closed. Nothing was written.
-            OSError: the file system refused. Nothing was written, or, where it refused the manifest itself, all of it
-                may have been: append the same group again, and it is in the store once.
+            OSError: the folder refused. Nothing was written, or, where it refused the manifest itself, all of it may
+                have been: append the same group again, and it is in the store once.
         """
         with self._lock:
             self._check_open()
@@ -193,10 +217,10 @@ class Store:
                 self._keys[table] |= new
 
     def _settled(self) -> tuple[Record, ...]:
-        """Ask the disk what came of a manifest that could not be replaced for sure; the group that it did commit.
+        """Ask the folder what came of a manifest that could not be replaced for sure; the group that it did commit.
 
         Raises:
-            OSError: the disk does not tell, so the doubt stays.
+            OSError: the folder does not tell, so the doubt stays.
         """
         if (doubt := self._doubt) is None:
             return ()
@@ -205,47 +229,72 @@ class Store:
         if committed:
             # It can be read, which does not say that it would outlive a power cut: written once more, it does.
             found = replace(found, generation=found.generation + 1)
+            self._confirm()
             write_manifest(self._lineage, found)
             self._manifest = found
             self._learn(doubt.keys)
         else:
             self._remove(doubt.files)
+            # Should it come yet: the next one is told from it.
+            self._manifest = replace(self._manifest, generation=self._manifest.generation + 1)
         self._doubt = None
         return doubt.records if committed else ()
 
     def _remove(self, files: Iterable[str]) -> None:
-        """Files that no state names; what stays is removed by the next opening, or written over."""
-        for file in files:
+        """Files that no state names; what stays is removed by the next opening."""
+
+        def removed(file: str) -> None:
             with contextlib.suppress(OSError):
-                (self._lineage / file).unlink()
+                self._lineage.remove(file)
+
+        at_once(self._lineage.width, removed, files)
+
+    def _abandon(self, files: Iterable[str]) -> None:
+        """Remove what a refused write may have left; an object store that refuses takes seconds to do so again."""
+        if self._lineage.path is not None:
+            self._remove(files)
+
+    def _file(self, table: str, first: str, level: int) -> str:
+        """A fragment's name, which in an object store nobody has ever used: a PUT that is given up may land later."""
+        attempt = "" if self._lineage.path is not None else f".{secrets.token_hex(4)}"
+        return f"{table}/{first}-{level}{attempt}.parquet"
 
     def _commit(self, tables: dict[str, pa.Table], doubt: _Doubt) -> None:
         """Fragments first, manifest last."""
         manifest = self._manifest
         number = manifest.next_fragment
-        live = dict(manifest.tables)
-        written: list[str] = []
+        files = {table: self._file(table, f"{place:010d}", 0) for place, table in enumerate(tables, start=number)}
+
+        def written(table: str) -> Fragment:
+            digest = digest_of(TABLES[table])
+            return write_fragment(self._lineage, files[table], tables[table], level=0, digest=digest)
+
         try:
-            for table, rows in tables.items():
-                file = f"{table}/{number:010d}-0.parquet"
-                written.append(file)
-                fragment = write_fragment(self._lineage, file, rows, level=0, digest=digest_of(TABLES[table]))
-                live[table] = (*live.get(table, ()), fragment)
-                number += 1
+            fragments = dict(zip(tables, at_once(self._lineage.width, written, tables), strict=True))
         except BaseException:
-            self._remove(written)
+            self._abandon(files.values())
             raise
-        self._publish(replace(manifest, tables=live, next_fragment=number), doubt=replace(doubt, files=tuple(written)))
+        live = {table: (*manifest.tables.get(table, ()), fragment) for table, fragment in fragments.items()}
+        self._publish(
+            replace(manifest, tables={**manifest.tables, **live}, next_fragment=number + len(files)),
+            doubt=replace(doubt, files=tuple(files.values())),
+        )
 
     def _publish(self, manifest: Manifest, *, doubt: _Doubt | None = None) -> None:
         """Make this the store's state; files whose grace period is over go with it."""
+        doubt = doubt or _Doubt(keys={})
+        try:
+            self._confirm()
+        except BaseException:
+            self._abandon(doubt.files)
+            raise
         expired = [entry for entry in manifest.retired if self._expired(entry)]
         kept = tuple(entry for entry in manifest.retired if entry not in expired)
         manifest = replace(manifest, generation=manifest.generation + 1, retired=kept)
         try:
             write_manifest(self._lineage, manifest)
         except BaseException:
-            self._doubt = doubt or _Doubt(keys={})
+            self._doubt = doubt
             raise
         self._manifest = manifest
         for entry in expired:
@@ -270,16 +319,19 @@ class Store:
     def _merge_run(self, table: str, run: list[Fragment]) -> int:
         """Replace neighbouring fragments by one with the same rows in the same order."""
         parts = []
-        for fragment in run:
-            try:
-                parts.append(read_fragment(self._lineage, fragment))
-            except FragmentError as damage:
-                self._put_aside({fragment.file: str(damage)})
+        for fragment, found in check_fragments(self._lineage, run):
+            if isinstance(found, FragmentError):
+                self._put_aside({fragment.file: str(found)})
                 return 0  # what is left of the run comes up again
+            parts.append(rows_in(found))
         level = run[0].level + 1
-        first = Path(run[0].file).name.split("-")[0]
-        file = f"{table}/{first}-{level}.parquet"
-        whole = write_fragment(self._lineage, file, pa.concat_tables(parts), level=level, digest=run[0].digest)
+        first = PurePosixPath(run[0].file).name.split("-")[0]
+        file = self._file(table, first, level)
+        try:
+            whole = write_fragment(self._lineage, file, pa.concat_tables(parts), level=level, digest=run[0].digest)
+        except BaseException:
+            self._abandon([file])
+            raise
         gone = {fragment.file for fragment in run}
         live: list[Fragment] = []
         for fragment in self._manifest.tables[table]:
@@ -293,7 +345,8 @@ class Store:
                 self._manifest,
                 tables={**self._manifest.tables, table: tuple(live)},
                 retired=(*self._manifest.retired, retired),
-            )
+            ),
+            doubt=_Doubt(keys={}, files=(file,)),
         )
         return len(run)
 
@@ -301,47 +354,39 @@ class Store:
         """Verify and index the live fragments, then clear away what belongs to no state."""
         damaged: dict[str, str] = {}
         for table, fragments in self._manifest.tables.items():
-            for fragment in fragments:
-                try:
-                    if table not in self._keys:
-                        check_fragment(self._lineage, fragment)
-                        continue
+            for fragment, found in check_fragments(self._lineage, fragments):
+                if isinstance(found, FragmentError):
+                    damaged[fragment.file] = str(found)
+                elif table in self._keys:
                     names = TABLES[table].KEY
-                    rows = read_fragment(self._lineage, fragment, columns=names)
+                    rows = rows_in(found, columns=names)
                     self._keys[table].update(zip(*(rows.column(name).to_pylist() for name in names), strict=True))
-                except FragmentError as damage:
-                    damaged[fragment.file] = str(damage)
         if damaged:
             self._put_aside(damaged)
         self._sweep()
         known = {fragment.file for fragment in self._manifest.live()}
         known.update(file for entry in self._manifest.retired for file in entry.files)
-        for path in _written_files(self._lineage, self._manifest):
-            if path.relative_to(self._lineage).as_posix() not in known:
-                path.unlink()
+        for file in files_in(self._lineage, {*TABLES, *self._manifest.tables}):
+            if file not in known:
+                self._lineage.remove(file)
 
     def _put_aside(self, damaged: dict[str, str]) -> None:
         """Move fragments to quarantine, then out of the manifest; a kill in between is finished by the next opening."""
-        quarantine = self._lineage / QUARANTINE
-        quarantine.mkdir(exist_ok=True)
-        sync_folder(self._lineage)
         entries = []
         for fragment in self._manifest.live():
             if fragment.file not in damaged:
                 continue
-            source, target = self._lineage / fragment.file, quarantine / fragment.file.replace("/", "-")
-            if source.exists():
-                os.replace(source, target)
+            target = f"{QUARANTINE}/{fragment.file.replace('/', '-')}"
+            moved = self._lineage.move(fragment.file, target)
             entries.append(
                 SetAside(
                     file=fragment.file,
                     rows=fragment.rows,
                     reason=damaged[fragment.file],
-                    moved_to=f"{QUARANTINE}/{target.name}" if target.exists() else None,
+                    moved_to=target if moved else None,
                     set_aside_at=self._now(),
                 )
             )
-        sync_folder(quarantine)
         self._publish(
             replace(
                 self._manifest,
@@ -353,34 +398,3 @@ class Store:
             )
         )
         self._set_aside.extend(entries)
-
-
-def _written_files(lineage: Path, manifest: Manifest) -> list[Path]:
-    """Every file of ours beside the manifest: fragments of any state, and temporary files of a cut-off write."""
-    paths = list(lineage.glob(f"{MANIFEST}.tmp"))
-    for table in {*TABLES, *manifest.tables}:
-        paths += [path for path in (lineage / table).glob("*") if path.name.endswith((".parquet", ".tmp"))]
-    return paths
-
-
-def _load_or_create(lineage: Path) -> Manifest:
-    created = not lineage.exists()
-    lineage.mkdir(parents=True, exist_ok=True)
-    for table in TABLES:
-        (lineage / table).mkdir(exist_ok=True)
-    sync_folder(lineage)
-    if created:
-        sync_folder(lineage.parent)
-    try:
-        return read_manifest(lineage)
-    except FileNotFoundError:
-        # The first manifest is written before the first fragment: fragments without one mean that it was lost.
-        fragments = [path for path in _written_files(lineage, Manifest()) if path.suffix == ".parquet"]
-        if fragments:
-            raise ValueError(
-                f"{lineage / MANIFEST} is missing but {len(fragments)} fragments are there; restore it from a copy, "
-                "or move the lineage folder away to start anew"
-            ) from None
-    manifest = Manifest()
-    write_manifest(lineage, manifest)
-    return manifest

@@ -74,8 +74,8 @@ class CheckpointSettings:
         if self.every_s is not None:
             CheckpointSpec(uri=self._resolved(Path("runs")), every_s=self.every_s)
 
-    def within(self, run_folder: Path) -> Self:
-        """The same with the place spelled out, to hand to other processes."""
+    def within(self, run_folder: Path | str) -> Self:
+        """The same with the place spelled out, to hand to other processes; `run_folder`: a path, or a URI."""
         return replace(self, uri=self._resolved(run_folder))
 
     def spec(self, stage: Stage) -> CheckpointSpec | None:
@@ -86,9 +86,12 @@ class CheckpointSettings:
             raise ValueError("checkpoints.uri is null: spell it out with within(FOLDER)")
         return CheckpointSpec(uri=self.uri, every_s=self.every_s)
 
-    def _resolved(self, run_folder: Path) -> str:
+    def _resolved(self, run_folder: Path | str) -> str:
+        if self.uri is None and isinstance(run_folder, str):
+            path, question, options = run_folder.partition("?")
+            return f"{path.rstrip('/')}/checkpoints{question}{options}"
         if self.uri is None:
-            return str(run_folder.absolute() / "checkpoints")
+            return str(Path(run_folder).absolute() / "checkpoints")
         return self.uri if "://" in self.uri else str(Path(self.uri).expanduser().absolute())
 
 

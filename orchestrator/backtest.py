@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> int:
         if asked.orders < 1:
             raise UsageError(f"--orders is {asked.orders}: use 1 or more")
         runs = [read_run(path, asked.stage) for path in asked.runs]
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     _show(console, runs, [backtest(each, runs, asked.orders) for each in settings], asked)

@@ -70,8 +70,14 @@ class JobBoard:
         pools: Mapping[str, Pool],
         most: int | None = None,
         capacity: Callable[[], Mapping[str, float]] = dict,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        """`most`: trials at once over all pools; `capacity`: what the cluster has in all, by Ray's names."""
+        """`most`: trials at once over all pools; `capacity`: what the cluster has in all, by Ray's names.
+
+        `clock`: seconds that only go forward; `now`: seconds since the epoch, for the rows.
+        """
+        self._clock, self._now = clock, now
         self._condition = threading.Condition()
         self._shares = Shares(pools, most)
         self._capacity = capacity
@@ -100,7 +106,7 @@ class JobBoard:
             if trial_id not in self._futures:
                 self._orders[trial_id] = order
                 self._futures[trial_id] = concurrent.futures.Future()
-                self._queued_at[trial_id] = time.time()
+                self._queued_at[trial_id] = self._now()
                 self._waiting[order.pool].append(trial_id)
                 self._condition.notify_all()
             return self._futures[trial_id]
@@ -124,14 +130,14 @@ class JobBoard:
     def _hand_out(self, pool: str) -> Order:
         order = self._orders[self._waiting[pool].popleft()]
         self._shares.take(pool, order.job.stage.expected_s)
-        self._under_way[order.job.trial_id] = _UnderWay(order=order, handed_at=time.monotonic())
+        self._under_way[order.job.trial_id] = _UnderWay(order=order, handed_at=self._clock())
         return order
 
     def started(self, trial_id: str, worker: str, started_at: float) -> None:
         """A host has taken it, at that time by its own clock, as its row will say."""
         with self._condition:
             if (known := self._under_way.get(trial_id)) is not None:
-                known.started_at, known.since, known.worker = started_at, time.monotonic(), worker
+                known.started_at, known.since, known.worker = started_at, self._clock(), worker
 
     def progressed(self, metric: Metric) -> None:
         with self._condition:
@@ -147,7 +153,7 @@ class JobBoard:
             queued_at = self._queued_at.pop(trial.trial_id, 0.0)
             early_stop = self._decided.get(trial.trial_id)  # kept: a lost trial may be asked for again
             if known is not None:
-                took_s = time.monotonic() - known.handed_at
+                took_s = self._clock() - known.handed_at
                 self._shares.give_back(known.order.pool, known.order.job.stage.expected_s, took_s)
             trial = dataclasses.replace(trial, queued_at=queued_at)
             curve = tuple(known.curve) if known is not None else ()
@@ -171,9 +177,9 @@ class JobBoard:
     def _end(self, trial_id: str, status: TrialStatus, failure: FailureKind, detail: str) -> None:
         """The row of a trial whose host has nothing to say: from what was seen of it."""
         known = self._under_way[trial_id]
-        job, now = known.order.job, time.time()
+        job, now = known.order.job, self._now()
         text = [metric for metric in known.curve if metric.task == TEXT]
-        held_s = time.monotonic() - known.since if known.since else 0.0
+        held_s = self._clock() - known.since if known.since else 0.0
         began = known.started_at or now
         self.finish(
             Trial(
@@ -211,7 +217,7 @@ class JobBoard:
     def running(self) -> tuple[RunningTrial, ...]:
         """What holds a slot, the oldest first."""
         with self._condition:
-            now = time.monotonic()
+            now = self._clock()
             return tuple(_shown(known, now) for known in self._under_way.values() if known.started_at)
 
     def drain(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from statistics import fmean
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from cognition.insights import subject_for
 from cognition.records import Candidate
 from cognition.statistics import pooled_std
 from models.scale import Stage
+from orchestrator.arms import arm_named
 from orchestrator.config import Settings
 from orchestrator.errors import UsageError
 from orchestrator.founders import BASELINE_ARM
@@ -20,10 +22,13 @@ from orchestrator.population import Population
 from orchestrator.selection import rule_of
 
 _NUM_PARENTS = 2
+_FEW_SIBLINGS = 8
 
 
 def brief_of(settings: Settings, population: Population, number: int, attempt: int, horizon: int | None) -> Brief:
     """The brief of one proposal: its arm, parents and references, what was learned, what was refused before.
+
+    Who reads is told the insights; the grammar what they come to, which does not grow with the campaign.
 
     The draw of arm and parents depends on seed and number alone, beside the population that may be seen.
     """
@@ -31,8 +36,7 @@ def brief_of(settings: Settings, population: Population, number: int, attempt: i
     rng = np.random.default_rng([settings.seed, number])
     arm = _arm(settings, rng)
     picked = rule_of(settings.selection).pick(members, rng, num_parents=_NUM_PARENTS)
-    seen = {member.candidate.number for member in members}
-    insights = [insight for insight in population.insights if insight.from_run or insight.number in seen]
+    reads = arm_named(arm).reads
     return Brief(
         slot=settings.campaign.slot,
         arm=arm,
@@ -41,7 +45,8 @@ def brief_of(settings: Settings, population: Population, number: int, attempt: i
         seed=settings.seed,
         parents=picked.parents,
         references=picked.references,
-        insights=tuple(sorted(insights, key=lambda i: (not i.from_run, i.number, i.insight_id))),
+        insights=population.learned.told(horizon) if reads else (),
+        effects=None if reads else population.learned.effects(settings.grammar.learning.prior_sd, horizon),
         refusals=tuple(population.reports(number)),
         now=time.time(),
     )
@@ -69,21 +74,32 @@ def context_of(
 ) -> Context:
     """What a result is compared with, the noise of the founders over their seeds, and what is known of its changes."""
     parents = [population.member(parent_id) for parent_id in candidate.parent_ids]
-    siblings = [
-        on_seeds(member, stage)
-        for member in population.finished(horizon)
-        if candidate.parent_ids and candidate.parent_ids[:1] == member.candidate.parent_ids[:1]
-    ]
+    siblings = _siblings(population, candidate, stage, horizon)
     subjects = [subject_for(candidate.slot, scale, stage.name, change) for change in candidate.changes]
     return Context(
         stage=stage.name,
         scale=scale,
-        earlier=tuple(population.insights_on(subjects, horizon)),
+        earlier=tuple(population.learned.on(subjects, horizon)),
         noise=noise_of(population, stage, num_founders),
         parents=tuple(on_seeds(parent, stage) for parent in parents if parent is not None),
-        siblings=tuple(siblings),
+        siblings=siblings,
         baseline=None if candidate.number == 0 else reference_of(population, stage),
     )
+
+
+def _siblings(population: Population, candidate: Candidate, stage: Stage, horizon: int | None) -> tuple[Member, ...]:
+    """Other children of the first parent, by number: a few to be read, and the best one."""
+    if not candidate.parent_ids:
+        return ()
+    found = [on_seeds(member, stage) for member in population.children(candidate.parent_ids[0], horizon)]
+    losses = [
+        (fmean(known), place)
+        for place, member in enumerate(found)
+        if member.candidate != candidate
+        and (known := [trial.loss for trial in member.trials if trial.succeeded and trial.loss is not None])
+    ]
+    kept = set(range(_FEW_SIBLINGS)) | {place for _, place in sorted(losses)[:1]}
+    return tuple(member for place, member in enumerate(found) if place in kept)
 
 
 def noise_of(population: Population, stage: Stage, num_founders: int) -> Noise | None:

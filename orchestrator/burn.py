@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from cognition.records import Event
 from orchestrator.config import Settings
-from orchestrator.estimate import StageWork, mean_slot_s, stage_works
+from orchestrator.estimate import StageWork, stage_works
 from orchestrator.population import Population
 from orchestrator.rows import event
 
@@ -62,12 +62,12 @@ def burn_of(plan: Plan, population: Population, since: float, now: float) -> Bur
     """What was spent up to `now`, at which rate lately (not before the start at `since`), and where that ends."""
     gpus = any(work.num_gpus for work in plan.works)
     under_way = population.unanswered()
-    spent = sum(charge.gpu_s if gpus else charge.slot_s for charge in population.charges)
+    spent = population.tallies.gpu_s if gpus else population.tallies.slot_s
     held = sum((now - start.started_at) * (start.num_gpus if gpus else 1.0) for start in under_way)
     left = 0.0
     for work in plan.works:
-        done = len(population.trials(work.stage))
-        each_s = mean_slot_s(population, work.stage) or work.expected_s
+        done = population.tallies.num_trials[work.stage]
+        each_s = population.tallies.mean_slot_s(work.stage) or work.expected_s
         left += max(0, work.num_trials - done) * each_s * (work.num_gpus if gpus else 1.0)
     return Burn(
         unit="GPU-hours" if gpus else "slot-hours",
@@ -85,7 +85,7 @@ def _rate(population: Population, since: float, now: float, *, gpus: bool) -> fl
     held = 0.0
     for start in population.unanswered():
         held += (now - max(start.started_at, since)) * (start.num_gpus if gpus else 1.0)
-    for charge in population.charges:
+    for charge in population.tallies.charges_after(since):
         overlap = min(charge.finished_at, now) - max(charge.started_at, since)
         held += max(0.0, overlap) * (charge.num_gpus if gpus else 1.0)
     return held / (now - since)

@@ -23,7 +23,7 @@ from models.sandbox.layer import Layer
 from orchestrator.arms import arm_named
 from orchestrator.books import Books
 from orchestrator.burn import Plan
-from orchestrator.charges import Starts, last_sign, lost
+from orchestrator.charges import Starts, last_sign, look_again_s, lost
 from orchestrator.climbing import Climbing
 from orchestrator.cluster import Cluster, check_address, connect, disconnect
 from orchestrator.cognition_base import CognitionBase
@@ -32,17 +32,17 @@ from orchestrator.config import Settings, compose, settings_from
 from orchestrator.early_stopping.settings import NONE
 from orchestrator.embedding import RemoteSource
 from orchestrator.errors import BudgetReached, UsageError
-from orchestrator.estimate import mean_slot_s
 from orchestrator.facts import facts_of, in_words
 from orchestrator.flow import FIXED_LOOK_AHEAD, Flow
 from orchestrator.head import until_lost
 from orchestrator.language import recording_of
+from orchestrator.lease import HEARTBEAT_S
 from orchestrator.look_ahead import LookAhead
 from orchestrator.population import Population
 from orchestrator.prediction import latest
 from orchestrator.result import Result, View
 from orchestrator.rows import FINISHED, RESUMED, STARTED, STOPPED, STOPPING, Rows, event
-from orchestrator.run_folder import HEARTBEAT_S, RunFolder, fresh_path
+from orchestrator.run_folder import RunFolder, fresh_path
 from orchestrator.stopping import Ending, Halt, nearly_done, on_signals, users_error
 from orchestrator.values import plain
 
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from orchestrator.board import RunningTrial
     from orchestrator.steps import Steps
 
-_TICK_S = 0.5
 _HEADLESS_S = 5.0
 
 
@@ -66,8 +65,8 @@ class Campaign:
     ) -> None:
         self.settings = settings
         self.proposers = dict(proposers or {})
-        path = settings.run_folder
-        self.folder = RunFolder(fresh_path(path) if settings.run.fresh else path)
+        place = settings.run_folder
+        self.folder = RunFolder(fresh_path(place) if settings.run.fresh else place)
         self.views = tuple(views)
         self.started_at = time.time()
         self._since = time.monotonic()
@@ -105,13 +104,13 @@ class Campaign:
                 require_enough(corpus, stage, self.settings.data.seed)
         except ValueError as error:
             raise UsageError(str(error)) from error
-        self._known = known_at_first(self.settings.cognition, self.folder.path)
+        self._known = known_at_first(self.settings.cognition, self.folder.folder)
         check_address(self.settings.cluster)
         self._recording = recording_of(self.settings.llm)
         self.folder.claim(plain(self.settings), facts_of(self.settings, corpus.digest), self.started_at)
         try:
             first, patience_s = self.settings.ladder.first.name, self.settings.flow.store_patience_s
-            self._rows = Rows(self.folder.path, self._tell, first, patience_s)
+            self._rows = Rows(self.folder.folder, self._tell, first, patience_s, confirm=self.folder.confirm)
             if await self._stopped_early():
                 result = self._result()
             else:
@@ -154,7 +153,7 @@ class Campaign:
             stages = self.settings.stages.items()
             policies = {name: stage.stopping for name, stage in stages if stage.stopping.policy != NONE}
             self._crew = Crew(
-                *(self.settings, self.cluster, state, self._recording, self.folder.path, self.proposers),
+                *(self.settings, self.cluster, state, self._recording, self.folder, self.proposers),
                 past=lambda: self.rows.past(policies, len(self.settings.campaign.founders)),
             )
             self._books = Books(self._crew.ledger, self.rows)
@@ -233,7 +232,7 @@ class Campaign:
         await self.rows.on_disk()
 
     async def _watch(self, main: asyncio.Future[None]) -> None:
-        """Heartbeat, what runs, reasons to stop and progress, twice a second."""
+        """Heartbeat, what runs, reasons to stop and progress, twice a second where no thousands of trials run."""
         from orchestrator.crew import EngineLost
 
         next_beat = 0.0
@@ -254,7 +253,7 @@ class Campaign:
             self.rows.record(*self._starts.new(running, time.time()))  # so that no attempt is lost without a charge
             for view in self.views:
                 view.tick(self, running)
-            await asyncio.sleep(_TICK_S)
+            await asyncio.sleep(look_again_s(len(running)))
 
     async def _watch_head(self, main: asyncio.Future[None]) -> None:
         assert self.cluster is not None
@@ -282,7 +281,7 @@ class Campaign:
         budget = self.settings.budget
         if self.folder.asked_to_stop:
             self.halt.ask("stop request", at_once=self.folder.asked_to_stop_at_once)
-        if (broken := self._books.broken or self.rows.broken) is not None:
+        if (broken := self.folder.lost or self._books.broken or self.rows.broken) is not None:
             self.halt.ask(broken, at_once=True, fault=True)
         if budget.wall_s is not None and time.monotonic() - self._since > budget.wall_s:
             self.halt.ask(f"budget.wall={budget.wall} is used up: start again to go on, with a larger one if need be")
@@ -307,7 +306,7 @@ class Campaign:
         if self._ending is None:
             await self._crew.drain()
             scale, grace_s = self.settings.scale, self.settings.flow.grace_s
-            means = {stage.name: mean_slot_s(self.population, stage.name) for stage in scale.stages}
+            means = {stage.name: self.population.tallies.mean_slot_s(stage.name) for stage in scale.stages}
             self._ending = Ending(nearly_done(running, scale, means, grace_s), grace_s, now)
             waited = f"{len(self._ending.nearly_done)} of {len(running)} running trials are finished first"
             self.rows.record(event(STOPPING, detail=f"{self.halt.reason} ({waited})"))
@@ -362,7 +361,7 @@ class Campaign:
 
     def _result(self, *, resumed_finished: bool = False) -> Result:
         return Result(
-            folder=self.folder.path,
+            folder=self.folder.place,
             members=tuple(self.population.judged()),
             claims=tuple(self.population.claims),
             correlations=tuple(latest(self.population.correlations)),

@@ -26,6 +26,7 @@ _OUTCOMES = {
     TrialStatus.failed: ChargeOutcome.failed,
     TrialStatus.stopped: ChargeOutcome.stopped,
 }
+_TICK_S, _EACH_S = 0.5, 5e-4
 _LOST = (FailureKind.worker_died, FailureKind.cancelled)
 
 
@@ -84,8 +85,12 @@ def lost(start: Charge, until: float) -> Charge:
 
 def last_sign(population: Population, beat: float) -> float:
     """When the process that drove the campaign before was last heard of: its last row, or its last heartbeat."""
-    rows = [event.created_at for event in population.events[-1:]]
-    return max([beat, *rows, *(charge.finished_at for charge in population.charges[-1:])])
+    return max([beat, population.last_event_at, *(charge.finished_at for charge in population.charges[-1:])])
+
+
+def look_again_s(num_running: int) -> float:
+    """Seconds until running trials are looked at again: seldom enough that looking at thousands is no work."""
+    return max(_TICK_S, num_running * _EACH_S)
 
 
 class Starts:

@@ -8,7 +8,7 @@ number, and events add nothing to them.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -19,7 +19,7 @@ from models.scale import Stage
 from orchestrator.config import Settings
 from orchestrator.founders import BASELINE_ARM
 from orchestrator.population import Population
-from orchestrator.promotion import Entrant, best_baseline, claims_of, earned
+from orchestrator.promotion import Contest, Entrant, best_baseline, claims_of, earned
 
 _FEWEST_PAIRS = 3  # two are always in the same order or the opposite one
 
@@ -33,11 +33,64 @@ class Climb:
 
 
 class Climbing:
-    """Who climbs where, in one campaign. Keeps nothing: every answer is read from the population."""
+    """Who climbs where, in one campaign. Every answer is read from the population.
 
-    def __init__(self, settings: Settings, population: Population) -> None:
+    Kept is how the first stage stands, so that one more end is looked at and not all that were before it.
+    """
+
+    def __init__(self, settings: Settings, population: Population, closed: Iterable[int] = ()) -> None:
+        """`closed`: numbers to which nothing more happens; later ones are told by `close`."""
         self._settings, self._population = settings, population
         self._ladder, self._contestants = settings.ladder, settings.contestants
+        self._closed: set[int] = set()
+        self._num_in_order = 0  # of the contestants, those that were looked at, where the order counts
+        self._own = frozenset(self._contestants)
+        self._first: Contest | None = None
+        if self._ladder.climbs:
+            self._first = Contest(
+                self._ladder.rule(self._ladder.climbs[0][1]),
+                num_planned=len(self._contestants),
+                num_entrants=len(self._contestants),
+                complete=True,
+                in_order=settings.deterministic,
+            )
+        self._told: set[Climb] = set()
+        self._seen: tuple[object, ...] | None = None  # what the latest answer was read from
+        for number in sorted(closed):
+            self.close(number)
+
+    def close(self, number: int) -> None:
+        """Nothing more happens to this number."""
+        if number in self._closed:
+            return
+        self._closed.add(number)
+        if self._first is None:
+            return
+        if not self._settings.deterministic:
+            if number in self._own:
+                self._first.end(self._explored(number))
+            return
+        while self._num_in_order < len(self._contestants):
+            following = self._contestants[self._num_in_order]
+            if following not in self._closed:
+                return
+            self._num_in_order += 1
+            self._first.end(self._explored(following))
+
+    def news(self) -> Sequence[Climb]:
+        """Who has climbed or has earned it by now and was not told before, in the order of `climbs`."""
+        if self._first is None or (rival := self._rival(self._closed)) is None:
+            return ()
+        earned, over = self._first.earned(), self._first.over
+        seen = (earned, over, self._population.num_above)
+        if self._seen is not None and all(map(_same, seen, self._seen)):
+            return ()
+        upper = [climb for _, climb in self._ladder.climbs]
+        judged = all(self._is_judged(one) for stage in upper for one in self._population.at(stage.name))
+        self._seen = seen if judged else None  # whose rows were lost may be judged again at any time
+        found = [climb for climb in self._climbs(rival, earned, over) if climb not in self._told]
+        self._told.update(found)
+        return found
 
     def climbs(self, unclosed: Collection[int]) -> Sequence[Climb]:
         """All that have climbed or have earned it, from the lowest stage to the highest, the baseline to beat first.
@@ -47,16 +100,19 @@ class Climbing:
         Args:
             unclosed: the numbers to which something may still happen.
         """
-        rival, open_numbers = self._rival(unclosed), set(unclosed)
-        if rival is None:
-            return ()
-        entrants: Sequence[Entrant] = [self._explored(number, number in open_numbers) for number in self._contestants]
-        num_planned, complete, found = len(entrants), True, list[Climb]()
-        for _, upper in self._ladder.climbs:
+        num = len(self._settings.campaign.founders) + self._settings.budget.candidates
+        anew = Climbing(self._settings, self._population, set(range(num)).difference(unclosed))
+        return () if anew._rival(anew._closed) is None else list(anew.news())
+
+    def _climbs(self, rival: Member, up: Sequence[str], complete: bool) -> Sequence[Climb]:
+        """All that have climbed or have earned it; `up`: who has earned the second stage, and is everybody in."""
+        num_planned, found, in_order = len(self._contestants), list[Climb](), self._settings.deterministic
+        entrants: Sequence[Entrant] = ()
+        for step, (_, upper) in enumerate(self._ladder.climbs):
             rule = self._ladder.rule(upper)
-            in_order = self._settings.deterministic
-            up = earned(entrants, rule, num_planned=num_planned, complete=complete, in_order=in_order)
-            complete = complete and all(entrant.ended for entrant in entrants)
+            if step:
+                up = earned(entrants, rule, num_planned=num_planned, complete=complete, in_order=in_order)
+                complete = complete and all(entrant.ended for entrant in entrants)
             num_planned = rule.places(num_planned)
             everybody = self._with_earlier(up, upper)
             if num_planned:
@@ -73,9 +129,16 @@ class Climbing:
                 return False
         return not any(self.claims(upper) for _, upper in self._ladder.climbs)
 
-    def claims(self, stage: Stage, unclosed: Collection[int] = ()) -> Sequence[Claim]:
-        """What may be claimed at a stage and is not yet: of those whose trials are in, once the baseline's are."""
-        rival = self._rival(unclosed)
+    def claims(self, stage: Stage, of: str | None = None) -> Sequence[Claim]:
+        """What may be claimed at a stage and is not yet: of those whose trials are in, once the baseline's are.
+
+        Who climbs does so beside a baseline: once all founders have ended.
+
+        Args:
+            stage: above the first.
+            of: only what results of this candidate add; None: all.
+        """
+        rival = self._rival()
         if rival is None:
             return ()
         rivals = self._population.trained(rival.candidate.candidate_id, stage)
@@ -83,7 +146,8 @@ class Climbing:
             return ()
         known = {(claim.candidate_id, claim.baseline_id, claim.stage) for claim in self._population.claims}
         found: list[Claim] = []
-        for candidate_id in self._population.at(stage.name):
+        everybody = of is None or of == rival.candidate.candidate_id
+        for candidate_id in self._population.at(stage.name) if everybody or of is None else (of,):
             member = self._population.member(candidate_id)
             trials = self._population.trained(candidate_id, stage)
             if member is None or member.verdict is None or member.candidate.arm == BASELINE_ARM:
@@ -125,18 +189,20 @@ class Climbing:
             )
         return found
 
-    def _rival(self, unclosed: Collection[int]) -> Member | None:
+    def _rival(self, closed: Collection[int] | None = None) -> Member | None:
+        """The baseline to beat; None while a founder is not closed. Without `closed` all are taken to be."""
         founders = range(len(self._settings.campaign.founders))
-        if not set(founders).isdisjoint(unclosed):
+        if closed is not None and not all(number in closed for number in founders):
             return None
         found = (self._population.last_attempt(number)[0] for number in founders)
         members = (self._population.member(one.candidate_id) for one in found if one is not None)
         return best_baseline([member for member in members if member is not None])
 
-    def _explored(self, number: int, still_open: bool) -> Entrant:
+    def _explored(self, number: int) -> Entrant:
+        """What came of a closed number."""
         candidate, _ = self._population.last_attempt(number)
-        if still_open or candidate is None or candidate.number != number:  # an exact duplicate is another's candidate
-            return Entrant(number=number, ended=not still_open)
+        if candidate is None or candidate.number != number:  # an exact duplicate is another's candidate
+            return Entrant(number=number, ended=True)
         verdict = self._population.verdict(candidate.candidate_id)
         return Entrant(
             number=number,
@@ -175,3 +241,8 @@ class Climbing:
 
 def _stopped(trial: Trial) -> bool:
     return trial.failure is FailureKind.unpromising
+
+
+def _same(one: object, other: object) -> bool:
+    """The very same tuple, or an equal figure."""
+    return one is other if isinstance(one, tuple) else one == other

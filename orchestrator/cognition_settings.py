@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
+from cognition.folders import Folder, folder_at
 from cognition.library import Library, LibraryError, load_library
 from cognition.reader import Reader
-from cognition.records import Insight
+from cognition.records import Event, Insight
 from cognition.retrieval import RetrievalSettings
 from orchestrator.errors import UsageError
 
@@ -54,14 +54,14 @@ class Known:
     insights: tuple[Insight, ...]  # carried over
 
 
-def known_at_first(settings: CognitionSettings, folder: Path) -> Known | None:
+def known_at_first(settings: CognitionSettings, folder: Folder) -> Known | None:
     """What the settings name; None where an earlier start has written it to the run's store, so that it counts.
 
     Raises:
         UsageError: a folder, a file or a run that is not as it should be.
     """
     try:
-        if Reader(folder).query(f"SELECT count(*) FROM events WHERE kind = '{KNOWN}'").rows[0][0]:
+        if any(event.kind == KNOWN for event in Reader(folder).rows(Event)):
             return None
     except (ValueError, OSError):
         pass  # there is no store yet
@@ -76,15 +76,16 @@ def carried_from(settings: CognitionSettings) -> tuple[Insight, ...]:
     Raises:
         UsageError: a run that is not there or cannot be read, or two of one name.
     """
-    folders: dict[str, Path] = {}
+    folders: dict[str, Folder] = {}
     carried: dict[str, Insight] = {}
-    for folder in map(Path, settings.from_runs):
-        name = folder.resolve().name
-        if folders.setdefault(name, folder).resolve() != folder.resolve():
-            raise UsageError(
-                f"cognition.from_runs: {folders[name]} and {folder} have one name: rename one of the folders"
-            )
+    for place in settings.from_runs:
         try:
+            folder = folder_at(place)
+            if folder.path is not None:
+                folder = folder_at(folder.path.resolve())
+            name = folder.name
+            if (other := folders.setdefault(name, folder)).place != folder.place:
+                raise UsageError(f"{other} and {folder} have one name: rename one of the folders")
             insights = Reader(folder).rows(Insight)
         except (ValueError, OSError) as error:
             raise UsageError(f"cognition.from_runs: {error}") from error

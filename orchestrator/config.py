@@ -10,7 +10,7 @@ import os
 import re
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from agents.grammar.proposer import GrammarSettings
 from agents.llm.choice import with_provider
 from agents.llm.prices import prices_of
 from agents.llm.settings import LlmSettings
+from cognition.folders import Place, joined, require_place, with_region
 from cognition.novelty import NoveltySettings
 from cognition.records import ReportKind
 from models.anomalies import AnomalyLimits
@@ -68,6 +69,15 @@ class RunSettings:
             raise ValueError(
                 f"run.name is {self.name!r}: it becomes a folder's name, use letters, digits, '.', '_' and '-'"
             )
+        try:
+            require_place(self.root)
+        except ValueError as error:
+            raise ValueError(f"run.root: {error}") from error
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is in an object store."""
+        return "://" in self.root and not self.root.startswith("file://")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +214,11 @@ class Settings:
                     f"scale.stages.{stage.name}.size.softmax_every is {stage.size.softmax_every}: no layer is left to "
                     f"the candidates of slot {self.campaign.slot}; use 2 or more, or 0 for none"
                 )
+        if self.run.is_remote and "inbox" in self.arms.drawn:
+            raise ValueError(
+                f"arms draws inbox, whose briefs and answers are files for people, and run.root is {self.run.root}: "
+                "use a run.root on this machine, or other arms"
+            )
         if self.novelty.ask_model and not self.llm.plays("judge"):
             raise ValueError(
                 "novelty.ask_model is true and no language model plays the judge: name models (llm=local), or leave it "
@@ -268,8 +283,21 @@ class Settings:
         return (*own, *range(len(founders), len(founders) + self.budget.candidates))
 
     @property
-    def run_folder(self) -> Path:
-        return Path(self.run.root) / (self.run.name or self.campaign.name)
+    def num_contestants(self) -> int:
+        """How many they are."""
+        baselines = SLOTS[self.campaign.slot].baselines
+        return self.budget.candidates + sum(name not in baselines for name in self.campaign.founders)
+
+    @property
+    def run_folder(self) -> Place:
+        """A path, or the URI of an object store."""
+        root = self.run.root
+        return joined(root if "://" in root else Path(root), self.run.name or self.campaign.name)
+
+    def checkpoints_of(self, run_folder: Place) -> CheckpointSettings:
+        """Where that run's checkpoints go, spelled out for processes on other machines."""
+        spelled = self.checkpoints.within(run_folder)
+        return replace(spelled, uri=with_region(str(spelled.uri)))
 
 
 def known_campaigns() -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from orchestrator.early_stopping.recalled import Recalled
 from orchestrator.errors import UsageError
 from orchestrator.gates import Examiners
 from orchestrator.pools import GATE
+from orchestrator.run_folder import RunFolder
 from orchestrator.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -58,12 +59,12 @@ class Crew:
         cluster: Cluster,
         state: PurseState,
         recording: Sequence[LlmCall],
-        folder: Path,
+        folder: RunFolder,
         proposers: Mapping[str, Proposer],
         past: Callable[[], Recalled],
     ) -> None:
         """`state`: what the purse has to remember; `recording`: the replies of a transcript; `past`: for engines."""
-        settings = replace(settings, checkpoints=settings.checkpoints.within(folder))
+        settings = replace(settings, checkpoints=settings.checkpoints_of(folder.place))
         self._settings, self._folder, self._proposers = settings, folder, dict(proposers)
         self._started: list[Any] = []
         self._prefix = f"{settings.campaign.name}-{uuid.uuid4().hex[:8]}"
@@ -202,10 +203,14 @@ class Crew:
         return await asyncio.shield(self._late_ones[role])
 
     @property
+    def inbox(self) -> Path:
+        """Where people find briefs and leave answers."""
+        return (self._folder.scratch / INBOX).resolve()
+
+    @property
     def _agents_arguments(self) -> tuple[Any, ...]:
         """What those who write candidates are started with."""
-        inbox = (self._folder / INBOX).resolve()
-        return (self._name("ledger"), self._settings, self._recording, inbox, self._proposers)
+        return (self._name("ledger"), self._settings, self._recording, self.inbox, self._proposers)
 
     def _name(self, role: str) -> str:
         return f"{self._prefix}-{role}"

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +65,19 @@ class TrialEngineActor:
         await asyncio.to_thread(self._engine.close)
 
 
+def _engine_from(name: str, generation: int) -> tuple[int, Any] | None:
+    """The first engine from this generation on that Ray knows by name, dead or alive, with its generation."""
+    for later in range(generation, generation + _GENERATIONS_AHEAD):
+        with contextlib.suppress(ValueError):
+            return later, ray.get_actor(generation_name(name, later))
+    return None
+
+
+def generation_name(engine: str, generation: int) -> str:
+    """The name of a campaign's first, second, ... engine: Ray keeps that of an actor which ended."""
+    return f"{engine}-{generation}"
+
+
 @dataclass(slots=True, kw_only=True)
 class EngineRunner:
     """The Engineer's `Runner`: reserves an attempt's worst cost, hands it to the engine, books what it took."""
@@ -72,6 +86,7 @@ class EngineRunner:
     ledger: Any
     settings: Settings
     generation: int = 0  # of the engine to ask
+    find: Callable[[str, int], tuple[int, Any] | None] = _engine_from  # by name, from a generation on
 
     async def run(
         self, candidate: Candidate, stage: str, seed: int, pace: Pace | None = None, horizon: int | None = None
@@ -148,7 +163,7 @@ class EngineRunner:
         Raises UsageError when there is none for too long.
         """
         since = time.monotonic()
-        while (found := _engine_from(self.engine, self.generation)) is None:
+        while (found := self.find(self.engine, self.generation)) is None:
             if time.monotonic() - since > _REBUILD_S:
                 raise UsageError("the trial engine ended and was not rebuilt: the same command goes on")
             await asyncio.sleep(_ASK_AGAIN_S)
@@ -165,16 +180,3 @@ def _give_up(job: TrialJob) -> None:
 def _leave() -> None:
     """End this actor's process: the crew sees that, and builds another engine."""
     os._exit(1)
-
-
-def _engine_from(name: str, generation: int) -> tuple[int, Any] | None:
-    """The first engine from this generation on that Ray knows by name, dead or alive, with its generation."""
-    for later in range(generation, generation + _GENERATIONS_AHEAD):
-        with contextlib.suppress(ValueError):
-            return later, ray.get_actor(generation_name(name, later))
-    return None
-
-
-def generation_name(engine: str, generation: int) -> str:
-    """The name of a campaign's first, second, ... engine: Ray keeps that of an actor which ended."""
-    return f"{engine}-{generation}"

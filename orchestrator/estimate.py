@@ -48,10 +48,10 @@ def stage_works(settings: Settings, population: Population | None = None) -> tup
     Where more have climbed early than there are places, they are counted; those still to come are not.
     """
     first, founders = settings.ladder.first, len(settings.campaign.founders)
-    given_up = population.num_refused() if population else 0
+    given_up = population.tallies.num_refused if population else 0
     explored = (settings.budget.candidates - given_up) * len(first.seeds)
     trials = {first.name: explored + founders * (len(first.seeds) + settings.campaign.noise_seeds)}
-    num = len(settings.contestants)
+    num = settings.num_contestants
     for _, upper in settings.ladder.climbs:
         num = settings.ladder.rule(upper).places(num)
         climbed = len(population.at(upper.name)) if population else 0
@@ -72,11 +72,11 @@ def estimate(settings: Settings, num_slots: int, population: Population | None =
     works = stage_works(settings, population)
     slot_s = gpu_s = 0.0
     for work in works:
-        done = len(population.trials(work.stage)) if population else 0
-        each = (mean_slot_s(population, work.stage) if population else None) or work.expected_s
+        done = population.tallies.num_trials[work.stage] if population else 0
+        each = (population.tallies.mean_slot_s(work.stage) if population else None) or work.expected_s
         left_s = max(0, work.num_trials - done) * each
         slot_s, gpu_s = slot_s + left_s, gpu_s + left_s * work.num_gpus
-    started = population is not None and population.trials()
+    started = population is not None and population.tallies.num_trials.total() > 0
     return Estimate(
         trials={work.stage: work.num_trials for work in works},
         seconds=slot_s / num_slots + (0.0 if started else _START_S),
@@ -84,12 +84,6 @@ def estimate(settings: Settings, num_slots: int, population: Population | None =
         slot_hours=slot_s / 3600,
         gpu_hours=gpu_s / 3600,
     )
-
-
-def mean_slot_s(population: Population, stage: str) -> float | None:
-    """What a finished trial of a stage took on average; None before there is one."""
-    measured = [trial.slot_s for trial in population.trials(stage) if trial.succeeded]
-    return sum(measured) / len(measured) if measured else None
 
 
 def rest_s(trial: RunningTrial, stage: Stage, mean_s: float | None) -> float:
@@ -129,7 +123,7 @@ def _usd(settings: Settings, num_explore: int, population: Population | None) ->
     llm, prices = settings.llm, prices_of(settings.llm)
     if not llm.models:
         return 0.0
-    done = len(population.trials(settings.ladder.first.name)) if population else 0
+    done = population.tallies.num_trials[settings.ladder.first.name] if population else 0
     left = max(0, num_explore - done)
     if population is not None and done >= _ENOUGH:
         return left * sum(call.usd for call in population.calls) / done

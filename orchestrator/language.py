@@ -64,5 +64,5 @@ def recording_of(settings: LlmSettings) -> tuple[LlmCall, ...]:
         return ()
     try:
         return tuple(Reader(settings.transcript).rows(LlmCall))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise UsageError(f"llm.transcript={settings.transcript} cannot be read: {error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Sequence
 from statistics import fmean
@@ -25,6 +26,7 @@ from orchestrator.rewards import PURPOSES, proposal_reward, repair_reward, rewar
 from orchestrator.rows import Rows, event
 
 DRIFT = "judge_drift"
+_REGULAR, _GROWTH = 64, 0.125  # syntheses at a fixed distance; share by which candidates grow between later ones
 
 
 class LanguageSteps:
@@ -47,10 +49,10 @@ class LanguageSteps:
         if llm.synthesis_every == 0:
             return None
         num_founders = len(self._settings.campaign.founders)
-        seen = [m.candidate.number for m in self.population.finished(horizon) if m.candidate.number >= num_founders]
-        due = len(seen) // llm.synthesis_every
+        due = rounds_due(self.population.finished(horizon).num_from(num_founders), llm.synthesis_every)
         async with self._one_at_a_time:
             if due and due not in self.population.syntheses and due not in self._without:
+                seen = self.population.finished(horizon).numbers_from(num_founders)
                 await self._synthesise(due, max(seen), set(seen))
         written = [turn for turn in self.population.syntheses if turn <= due]
         return self.population.syntheses[max(written)] if written else None
@@ -184,6 +186,17 @@ class LanguageSteps:
             return reference_of(self.population, self._settings.ladder.first)
         except UsageError:
             return None
+
+
+def rounds_due(num: int, every: int) -> int:
+    """How many syntheses are due after so many candidates: one for each `every`, later one for each eighth more.
+
+    A synthesis reads everything that was learned, so that at a fixed distance their cost would grow with the square.
+    """
+    regular = num // every
+    if regular <= _REGULAR:
+        return regular
+    return _REGULAR + int(math.log(regular / _REGULAR) / math.log1p(_GROWTH) + 1e-9)
 
 
 def drift_of(rows: Sequence[Calibration], turn: int) -> dict[str, float] | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 
 from agents.brief import Evidence, Failed, Member
 from agents.ledger import BudgetLedger, Limits, Spend, account_of, cost_of
-from agents.purse import spends_of
+from agents.purse import CALL_INTENT, spends_of
 from cognition.records import (
     Calibration,
     CallOutcome,
@@ -40,6 +40,9 @@ from cognition.records import (
 )
 from cognition.tried import Tried
 from models.scale import Stage
+from orchestrator.learned import Learned
+from orchestrator.standing import Members, Standing
+from orchestrator.tallies import Tallies
 
 EXPLAINED = "explained"
 CLIMBED = "climbed"
@@ -66,12 +69,15 @@ class Population:
         self._starts: dict[str, list[Charge]] = defaultdict(list)  # of attempts that nobody answered for, by trial
         self._verdicts: dict[str, Verdict] = {}
         self._explained: set[str] = set()
+        self._standing = Standing(self.member)
+        self.tallies = Tallies()
+        self.num_above = 0  # rows of climbs and of trials above the first stage
         self._climbed: set[tuple[str, str]] = set()
         self.tried = Tried()  # what novelty compares with
         self._num_children: dict[str, int] = defaultdict(int)
-        self.insights: list[Insight] = []
-        self._insights_on: dict[str, list[Insight]] = defaultdict(list)  # measured, by subject
-        self._insights_of: dict[str, list[Insight]] = defaultdict(list)  # measured, by candidate
+        self._children: dict[str, list[str]] = defaultdict(list)  # of first parents
+        self.learned = Learned()
+        self.insights = self.learned.all
         self.papers: dict[str, Paper] = {}
         self.entries: dict[str, Entry] = {}
         self.retrieved: set[tuple[int, int]] = set()  # numbers and attempts
@@ -80,7 +86,8 @@ class Population:
         self.early_stops: dict[str, EarlyStop] = {}  # by trial
         self.correlations: list[RankCorrelation] = []
         self._at: dict[str, dict[str, None]] = defaultdict(dict)  # stage -> who climbed to it or was trained there
-        self.events: list[Event] = []
+        self.events: list[Event] = []  # those that somebody asks for again: not of every step
+        self.last_event_at = 0.0
         self.num_in_vain = 0  # numbers without a proposal since the last examination
         self.rewards: list[Reward] = []
         self._rewards_of: dict[int, list[Reward]] = defaultdict(list)
@@ -98,29 +105,34 @@ class Population:
                 self._attempts[record.number][record.attempt] = record
                 for parent_id in record.parent_ids:
                     self._num_children[parent_id] += 1
+                    self._standing.changed(parent_id)
+                if record.parent_ids:
+                    self._children[record.parent_ids[0]].append(record.candidate_id)
+                self._standing.changed(record.candidate_id)
                 self.tried.add(record)
             case Report():
                 self._reports[record.number][record.attempt] = record
+                self.tallies.report(record)
                 self.tried.add(record)
                 self.num_in_vain = self.num_in_vain + 1 if record.kind is ReportKind.no_proposal else 0
             case Trial():
                 self._trials[record.trial_id] = record
                 self._trials_of[record.candidate_id].append(record)
                 self._at[record.stage][record.candidate_id] = None
+                self.tallies.trial(record)
+                self.num_above += record.stage != self._first_stage
             case Charge():
                 self.charges.append(record)
+                self.tallies.charge(record)
                 self._charges_of[record.trial_id].append(record)
                 left = [s for s in self._starts.pop(record.trial_id, ()) if not _answers(record, s)]
                 if left:
                     self._starts[record.trial_id] = left
             case Verdict():
                 self._verdicts[record.candidate_id] = record
+                self._standing.changed(record.candidate_id)
             case Insight():
-                self.insights.append(record)
-                if record.source == "measured":
-                    self._insights_of[record.candidate_id].append(record)
-                    if record.subject:
-                        self._insights_on[record.subject].append(record)
+                self.learned.add(record)
             case Paper():
                 self.papers[record.paper_id] = record
             case Entry():
@@ -134,14 +146,19 @@ class Population:
             case RankCorrelation():
                 self.correlations.append(record)
             case Event():
-                self.events.append(record)
+                self.last_event_at = record.created_at
                 if record.kind == EXPLAINED:
                     self._explained.add(record.subject)
+                    self.learned.explained(record.subject)
+                    self._standing.changed(record.subject, explained=True)
                 elif record.kind == CLIMBED:
                     self._at[record.detail][record.subject] = None
                     self._climbed.add((record.subject, record.detail))
+                    self.num_above += 1
                 elif record.kind == STARTED:
                     self._began(Charge(**{**json.loads(record.detail), "outcome": ChargeOutcome.lost}))
+                elif record.kind != "intent" or record.subject.startswith(CALL_INTENT):
+                    self.events.append(record)
             case LlmCall():
                 light = dataclasses.replace(record, messages="", reply="")
                 self.calls.append(light)
@@ -219,10 +236,6 @@ class Population:
             (r for r in found if below is None or r.number < below), key=lambda report: (report.number, report.attempt)
         )
 
-    def num_refused(self) -> int:
-        """Numbers whose latest attempt was refused."""
-        return sum(by[max(by)].refused for by in self._reports.values() if by)
-
     def failures(self, horizon: int | None = None) -> Sequence[Failed]:
         """Attempts that were refused or broke, by number and attempt; exact duplicates of others left out."""
         found = []
@@ -261,16 +274,6 @@ class Population:
         """The model whose answer was of use."""
         calls = self._calls_of.get((purpose, number, attempt), ())
         return next((call.model for call in reversed(calls) if call.outcome is CallOutcome.answered), None)
-
-    def insights_on(self, subjects: Iterable[str], horizon: int | None = None) -> Sequence[Insight]:
-        """Measured insights on subjects, with all others on those candidates; carried ones whatever the horizon."""
-        ids = {
-            insight.candidate_id
-            for subject in subjects
-            for insight in self._insights_on.get(subject, ())
-            if insight.from_run or horizon is None or insight.number <= horizon
-        }
-        return [insight for candidate_id in sorted(ids) for insight in self._insights_of[candidate_id]]
 
     def rewards_of(self, number: int) -> Sequence[Reward]:
         return tuple(self._rewards_of.get(number, ()))
@@ -340,14 +343,19 @@ class Population:
             num_children=self._num_children.get(candidate_id, 0),
         )
 
-    def finished(self, up_to: int | None = None) -> Sequence[Member]:
+    def finished(self, up_to: int | None = None) -> Members:
         """Explained members by number; `up_to` leaves later numbers out (deterministic mode)."""
-        members = []
-        for candidate_id in self._explained:
-            member = self.member(candidate_id)
-            if member is not None and (up_to is None or member.candidate.number <= up_to):
-                members.append(member)
-        return sorted(members, key=lambda member: member.candidate.number)
+        return self._standing.members(up_to)
+
+    def children(self, candidate_id: str, up_to: int | None = None) -> Sequence[Member]:
+        """Explained members whose first parent it is, by number."""
+        found = [self.member(child) for child in self._children.get(candidate_id, ()) if child in self._standing]
+        members = (m for m in found if m is not None and (up_to is None or m.candidate.number <= up_to))
+        return sorted(members, key=lambda member: (member.candidate.number, member.candidate.attempt))
+
+    def best(self) -> Mapping[str, Member]:
+        """The explained member with the lowest loss of each arm."""
+        return self._standing.best()
 
     def judged(self) -> Sequence[Member]:
         """Members with a verdict by number, explained or not."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -52,20 +52,62 @@ def earned(
         in_order: decide as if they had ended one after another in the order given, on those before each: whoever
             climbs then depends on results alone. Otherwise once, on all that have ended.
     """
-    ended = list(takewhile(_has_ended, entrants) if in_order else filter(_has_ended, entrants))
-    ranked: list[Entrant] = []
-    found: dict[str, None] = {}
-    for num, entrant in enumerate(ended, start=1):
+    contest = Contest(rule, num_planned=num_planned, num_entrants=len(entrants), complete=complete, in_order=in_order)
+    for entrant in takewhile(_has_ended, entrants) if in_order else filter(_has_ended, entrants):
+        contest.end(entrant)
+    return contest.earned()
+
+
+class Contest:
+    """`earned`, kept up as one after another ends: another end costs the same after ten as after ten thousand."""
+
+    def __init__(
+        self, rule: StageSettings, *, num_planned: int, num_entrants: int, complete: bool, in_order: bool
+    ) -> None:
+        self._rule, self._in_order = rule, in_order
+        self._num_planned, self._num_entrants, self._complete = num_planned, num_entrants, complete
+        self._num = 0  # that have ended
+        self._ranked: list[Entrant] = []
+        self._found: dict[str, None] = {}  # in order: who has earned it so far
+        self._num_best = 0  # of `_ranked`, that `_earned` or `_found` holds
+        self._earned: tuple[str, ...] = ()
+
+    @property
+    def over(self) -> bool:
+        """Everybody who is there has ended."""
+        return self._num == self._num_entrants
+
+    def end(self, entrant: Entrant) -> None:
+        """One more has ended; where the order counts, in order."""
+        self._num += 1
+        place = len(self._ranked)
         if entrant.score is not None:
-            insort(ranked, entrant, key=_rank)
-        if not in_order and num < len(ended):
-            continue
-        num_expected = max(num_planned, num if in_order else len(entrants))
-        num_best = rule.places(num_expected) if num >= rule.after * num_expected else 0
-        if complete and num == len(entrants):
-            num_best = max(num_best, rule.places(num))
-        found.update(dict.fromkeys(one.candidate_id for one in ranked[:num_best]))
-    return tuple(found)
+            place = bisect(self._ranked, _rank(entrant), key=_rank)
+            self._ranked.insert(place, entrant)
+        if self._in_order:
+            self._look(place, max(self._num_planned, self._num))
+        elif place < self._num_best:
+            self._num_best = -1  # another one is among the best
+
+    def earned(self) -> Sequence[str]:
+        """Who has earned the next stage; the same tuple as long as nothing changed."""
+        if not self._in_order:
+            self._look(len(self._ranked), max(self._num_planned, self._num_entrants))
+        return self._earned
+
+    def _look(self, place: int, num_expected: int) -> None:
+        """Take in who is among the best; `place`: of the last that was ranked."""
+        num_best = self._rule.places(num_expected) if self._num >= self._rule.after * num_expected else 0
+        if self._complete and self.over:
+            num_best = max(num_best, self._rule.places(self._num))
+        num_best = min(num_best, len(self._ranked))
+        if num_best == self._num_best and place >= num_best:
+            return
+        self._num_best = num_best
+        best = dict.fromkeys(one.candidate_id for one in self._ranked[:num_best])
+        if self._in_order:
+            self._found.update(best)
+        self._earned = tuple(self._found if self._in_order else best)
 
 
 def _has_ended(entrant: Entrant) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from agents.brief import Member
 from agents.ledger import Spend
+from cognition.folders import Place
 from cognition.manifest import SetAside
 from cognition.records import Claim, RankCorrelation, Record
 
@@ -35,7 +35,7 @@ class View(Protocol):
 class Result:
     """How a campaign's start ended. `stopped_by` is None when it came to its end; `fault`: something broke."""
 
-    folder: Path
+    folder: Place  # the run folder's path, or its URI
     members: tuple[Member, ...]
     claims: tuple[Claim, ...]
     stages: tuple[str, ...]  # of the scale, from the first to the highest

@@ -11,10 +11,11 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 from agents.brief import Curve
+from cognition.folders import Folder, Place
+from cognition.manifest import SetAside
 from cognition.reader import NoLineage, Reader
 from cognition.records import RECORDS, CallOutcome, Candidate, Event, LlmCall, Metric, Record, Trial, Vector
 from cognition.schema import columns_of
@@ -23,8 +24,8 @@ from models.scale import TEXT
 from orchestrator.early_stopping.recalled import Recalled
 from orchestrator.early_stopping.settings import StoppingSettings
 from orchestrator.errors import UsageError
-from orchestrator.outbox import Outbox
-from orchestrator.pace import paces_in
+from orchestrator.outbox import Outbox, Sink
+from orchestrator.pace import Paces, paces_in
 from orchestrator.population import Population
 
 T = TypeVar("T")
@@ -47,41 +48,70 @@ class Rows:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Folder | Place,
         told: Callable[[Record], None],
         first_stage: str | None = None,
         patience_s: float = 600.0,
+        confirm: Callable[[], None] = lambda: None,
+        new: Sink | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`first_stage`: of the ladder; `patience_s`: how long the file system may refuse before the campaign ends."""
+        """Open the store, and read what is in it.
+
+        Args:
+            folder: the run folder, or its path or URI.
+            told: hears of each new row.
+            first_stage: of the ladder.
+            patience_s: how long the folder may refuse before the campaign ends.
+            confirm: raises where this process may no longer write; see `Store.open`.
+            new: in place of the folder's store, one that holds nothing yet.
+            clock: seconds that only go forward.
+        """
         self.folder = folder
+        self._patience_s = patience_s
+        self._told = told
+        self._read: Reader | None = None
+        self.set_aside: tuple[SetAside, ...] = ()
+        self.population, self.paces = Population(first_stage=first_stage), Paces()
+        if new is not None:
+            self._outbox = Outbox(new, patience_s, self._report, clock)
+            return
         try:
-            store = Store.open(folder)
+            store = Store.open(folder, confirm=confirm)
         except ValueError as error:
             raise UsageError(str(error)) from error
         except OSError as error:
             raise UsageError(
                 f"the store in {folder} cannot be opened ({error}): make room on the disk or mend the folder"
             ) from error
-        self._patience_s = patience_s
-        self._outbox = Outbox(store, patience_s, lambda kind, detail: self.record(event(kind, detail=detail)))
+        self._outbox = Outbox(store, patience_s, self._report, clock)
         self.set_aside = store.set_aside
-        self._reader = reader = Reader(folder)
-        large = (Metric, LlmCall, Vector)  # curves, texts and vectors stay in the store
-        known = (record for kind in RECORDS if kind not in large for record in reader.rows(kind))
-        self.population = Population(known, first_stage)
-        for call in self._calls(without=("messages", "reply")):
-            self.population.add(call)
-        self.paces = paces_in(reader)
-        self._told = told
+        try:
+            large = (Metric, LlmCall, Vector)  # curves, texts and vectors stay in the store
+            known = (record for kind in RECORDS if kind not in large for record in self._reader.rows(kind))
+            self.population = Population(known, first_stage)
+            for call in self._calls(without=("messages", "reply")):
+                self.population.add(call)
+            self.paces = paces_in(self._reader)
+        except OSError as error:
+            raise UsageError(f"the store in {folder} cannot be read ({error}): mend the folder") from error
 
     def record(self, *records: Record) -> None:
-        """One commit, and everybody knows; durable at once unless the file system refuses: then see `on_disk`."""
+        """One group, and everybody knows; durable at once unless the disk is busy or refuses: then see `on_disk`."""
         if not records:
             return
         self._outbox.put(*records)
         for record in records:
             self.population.add(record)
             self._told(record)
+
+    @property
+    def _reader(self) -> Reader:
+        self._read = self._read or Reader(self.folder)
+        return self._read
+
+    def _report(self, kind: str, detail: str) -> None:
+        self.record(event(kind, detail=detail))
 
     async def on_disk(self) -> None:
         """Wait until everything recorded so far is durable. Raises UsageError when patience is over."""

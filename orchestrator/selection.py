@@ -10,9 +10,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from agents.brief import Member
 from cognition.statistics import robust_standardise
+from orchestrator.standing import Members
+
+Floats = npt.NDArray[np.float64]
+Places = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +70,14 @@ class TwoTier:
 
     def pick(self, population: Sequence[Member], rng: np.random.Generator, num_parents: int) -> Selection:
         """Parents from ranks 1..num_best, references from ranks num_best+1..pool_size."""
-        members = sorted(population, key=lambda member: member.candidate.number)
+        members = Members.of(population)
         settled = len(members) // self.settings.refresh_every * self.settings.refresh_every
-        pool = ranked(members[:settled] if settled else members)[: self.settings.pool_size]
+        known_N = members.fitness_N[:settled] if settled else members.fitness_N
+        pool = _best(known_N, self.settings.pool_size)
         best, rest = pool[: self.settings.num_best], pool[self.settings.num_best :]
         return Selection(
-            parents=_draw(best, rng, num_parents), references=_draw(rest, rng, self.settings.num_references)
+            parents=_members(members, _draw(best, rng, num_parents)),
+            references=_members(members, _draw(rest, rng, self.settings.num_references)),
         )
 
 
@@ -82,11 +89,13 @@ class MadSigmoid:
 
     def pick(self, population: Sequence[Member], rng: np.random.Generator, num_parents: int) -> Selection:
         """Parents by weight without replacement; references are the best of the others."""
-        members = scored(population)
-        weights = parent_weights(members)
-        parents = _draw(members, rng, num_parents, weights)
-        others = [member for member in ranked(members) if member not in parents]
-        return Selection(parents=parents, references=tuple(others[: self.settings.num_references]))
+        members = Members.of(population)
+        scored_N = np.flatnonzero(~np.isnan(members.fitness_N))
+        weights_N = _weights(members.fitness_N[scored_N], members.num_children_N[scored_N])
+        parents = _draw(scored_N, rng, num_parents, weights_N)
+        best = _best(members.fitness_N, self.settings.num_references + len(parents))
+        others = best[~np.isin(best, parents)][: self.settings.num_references]
+        return Selection(parents=_members(members, parents), references=_members(members, others))
 
 
 class Uniform:
@@ -97,10 +106,12 @@ class Uniform:
 
     def pick(self, population: Sequence[Member], rng: np.random.Generator, num_parents: int) -> Selection:
         """Parents, and then references, uniformly without replacement."""
-        members = scored(population)
-        parents = _draw(members, rng, num_parents)
-        others = [member for member in members if member not in parents]
-        return Selection(parents=parents, references=_draw(others, rng, self.settings.num_references))
+        members = Members.of(population)
+        scored_N = np.flatnonzero(~np.isnan(members.fitness_N))
+        parents = _draw(scored_N, rng, num_parents)
+        others_N = scored_N[~np.isin(scored_N, parents)]
+        references = _draw(others_N, rng, self.settings.num_references)
+        return Selection(parents=_members(members, parents), references=_members(members, references))
 
 
 RULES: Mapping[str, Callable[[SelectionSettings], SelectionRule]] = {
@@ -126,22 +137,34 @@ def ranked(population: Sequence[Member]) -> list[Member]:
     return sorted(scored(population), key=lambda member: -(member.fitness or 0.0))
 
 
-def parent_weights(members: Sequence[Member]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def parent_weights(members: Sequence[Member]) -> Floats:
     """Weight of each scored member as a parent, shape [number of members], not normalised."""
-    standardised = robust_standardise([member.fitness or 0.0 for member in members])
-    children = np.array([member.num_children for member in members], dtype=np.float64)
-    weights: np.ndarray[tuple[int], np.dtype[np.float64]] = 1.0 / (1.0 + np.exp(-np.clip(standardised, -30.0, 30.0)))
-    return weights / (1.0 + children)
+    known = Members.of(members)
+    return _weights(known.fitness_N, known.num_children_N)
 
 
-def _draw(
-    members: Sequence[Member],
-    rng: np.random.Generator,
-    num: int,
-    weights: np.ndarray[tuple[int], np.dtype[np.float64]] | None = None,
-) -> tuple[Member, ...]:
-    num = min(num, len(members))
+def _weights(fitness_N: Floats, num_children_N: Floats) -> Floats:
+    standardised_N = robust_standardise(fitness_N)
+    weights_N: Floats = 1.0 / (1.0 + np.exp(-np.clip(standardised_N, -30.0, 30.0)))
+    return weights_N / (1.0 + num_children_N)
+
+
+def _best(fitness_N: Floats, num: int) -> Places:
+    """Places of the highest, the best first; ties go to the earlier number, and who has none is nowhere."""
+    places = np.flatnonzero(~np.isnan(fitness_N))
+    if 0 < num < places.size:
+        last = -np.partition(-fitness_N[places], num - 1)[num - 1]
+        places = places[fitness_N[places] >= last]
+    return places[np.argsort(-fitness_N[places], kind="stable")][: max(0, num)]
+
+
+def _draw(places: Places, rng: np.random.Generator, num: int, weights: Floats | None = None) -> Places:
+    num = min(num, len(places))
     if num <= 0:
-        return ()
+        return places[:0]
     shares = None if weights is None else weights / weights.sum()
-    return tuple(members[int(index)] for index in rng.choice(len(members), size=num, replace=False, p=shares))
+    return places[rng.choice(len(places), size=num, replace=False, p=shares)]
+
+
+def _members(members: Members, places: Places) -> tuple[Member, ...]:
+    return tuple(members[int(place)] for place in places)

@@ -1,4 +1,4 @@
-"""`python -m orchestrator.status runs/NAME`: how a campaign stands, from any terminal, without touching it."""
+"""`python -m orchestrator.status runs/NAME` (or s3://BUCKET/runs/NAME): how a campaign stands, without touching it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def main(arguments: list[str]) -> int:
             raise UsageError(f"{len(arguments)} arguments given: use python -m orchestrator.status runs/NAME")
         folder = RunFolder.existing(arguments[0])
         holder = folder.holder(time.time())
-        reader = Reader(folder.path)
+        reader = Reader(folder.folder)
         funnel = reader.query("SELECT * FROM funnel")
         best = reader.query("SELECT number, name, arm, fitness, loss FROM leaderboard LIMIT 5")
         correlations = latest(reader.rows(RankCorrelation))
         population = Population(row for kind in (Trial, Charge, Event) for row in reader.rows(kind))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     ends = [event for event in population.events if event.kind.startswith("campaign_")]
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
         state = "finished"
     else:
         state = "not running; the same command goes on"
-    console.print(f"{folder.path}: {state}", markup=False)
+    console.print(f"{folder.place}: {state}", markup=False)
     plan = Plan.written(population.events)
     if plan is not None:
         since = max((event.created_at for event in ends if event.kind in (STARTED, RESUMED)), default=0.0)

@@ -65,8 +65,8 @@ class Steps:
         self._asked: dict[int, str] = {}  # number -> arm
         self._num_founders = len(settings.campaign.founders)
         self._first = settings.ladder.first
-        self._climbing = Climbing(settings, rows.population)
-        self._promoted: set[Climb] = set()
+        num = self._num_founders + settings.budget.candidates
+        self._climbing = Climbing(settings, rows.population, set(range(num)).difference(flow.numbers(num)))
 
     @property
     def population(self) -> Population:
@@ -84,6 +84,7 @@ class Steps:
     async def close(self, number: int) -> None:
         """Nothing more happens to this number."""
         self.flow.close(number)
+        self._climbing.close(number)
         if self.settings.llm.every_model:
             await self._crew.ledger.forget.remote(number)
 
@@ -219,8 +220,7 @@ class Steps:
 
     def promoted(self) -> Sequence[Climb]:
         """Who has earned a stage, or had before this start, each told once; what is new is written ahead."""
-        due = [climb for climb in self._climbing.climbs(self._unclosed) if climb not in self._promoted]
-        self._promoted.update(due)
+        due = self._climbing.news()
         new = [climb for climb in due if not self.population.climbed(climb.candidate_id, climb.stage)]
         self._rows.record(*(event(CLIMBED, subject=climb.candidate_id, detail=climb.stage) for climb in new))
         return due
@@ -230,11 +230,9 @@ class Steps:
         candidate, stage = self.population.candidate(climb.candidate_id), self.settings.scale.stage(climb.stage)
         assert candidate is not None, "only who has a row climbs"
         await self._train(candidate, stage, stage.seeds)
-        self._rows.record(*self._climbing.claims(stage, self._unclosed), *self._climbing.correlations(stage))
-
-    @property
-    def _unclosed(self) -> Sequence[int]:
-        return tuple(self.numbers())
+        await self._rows.on_disk()
+        claims = self._climbing.claims(stage, of=climb.candidate_id)
+        self._rows.record(*claims, *self._climbing.correlations(stage))
 
     async def assess(self, candidate: Candidate, report: Report, trials: tuple[Trial, ...]) -> Verdict:
         earlier = self.population.verdict(candidate.candidate_id)
@@ -271,10 +269,9 @@ class Steps:
         analyst = await self._crew.analyst()
         insights = await answer(analyst.explain.remote(candidate, trials, verdict, context))
         await self._books.caught_up()
-        known = {insight.insight_id for insight in self.population.insights}
-        new = {
-            insight.insight_id: insight for insight in insights if insight.insight_id not in known
-        }  # said twice: once
+        new = {  # said twice: once
+            insight.insight_id: insight for insight in insights if not self.population.learned.knows(insight.insight_id)
+        }
         self._rows.record(*(dataclasses.replace(insight, created_at=time.time()) for insight in new.values()))
         await self._language.reward_words(candidate, verdict, sum(insight.source == "llm" for insight in insights))
         _, report = self.population.last_attempt(candidate.number)
@@ -316,6 +313,7 @@ class Steps:
         if candidate.number == 0 and trial.succeeded:
             self._rows.paces.add(stage.name, curve)
         await self._crew.track(candidate, trial, curve)
+        await self._rows.on_disk()  # it is paid for, so that nobody may train it again
         return trial
 
     async def _brief(self, number: int, attempt: int) -> Brief:
@@ -349,7 +347,7 @@ class Steps:
         if arm.reads:
             told = await self._rows.read(lambda: self._rows.questions(brief.number, brief.attempt))
             if brief.arm == INBOX:
-                told = [brief_in(self._rows.folder / INBOX, brief.number, brief.attempt)]
+                told = [brief_in(self._crew.inbox, brief.number, brief.attempt)]
             self._base.shown(brief.number, brief.attempt, told)
 
     def _tell(
@@ -361,4 +359,4 @@ class Steps:
             if verdict is not None:
                 score = "none" if verdict.fitness is None else f"{verdict.fitness:.3f}"
                 told += f"\n\nFitness: {score}. {verdict.reason}"
-            tell_outcome(self._rows.folder / INBOX, candidate, told)
+            tell_outcome(self._crew.inbox, candidate, told)

@@ -23,11 +23,12 @@ def main(arguments: list[str]) -> int:
             )
         folder = RunFolder.existing(paths[0])
         grace_s = 0.0 if at_once else float(folder.settings()["flow"]["grace_s"])
+        holder = folder.holder(time.time())
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if (holder := folder.holder(time.time())) is None:
-        print(f"{folder.path} is not running")
+    if holder is None:
+        print(f"{folder.place} is not running")
         return 0
     try:
         folder.ask_to_stop(time.time(), at_once=at_once)
@@ -36,9 +37,9 @@ def main(arguments: list[str]) -> int:
         return 2
     wait_s = _WAIT_S + PATIENCE * grace_s
     if not wait_until_free(folder, wait_s):
-        print(f"{folder.path} has not stopped within {wait_s:.0f} s; it will when it sees the request")
+        print(f"{folder.place} has not stopped within {wait_s:.0f} s; it will when it sees the request")
         return 1
-    print(f"{folder.path} has stopped; the command that started it goes on from there")
+    print(f"{folder.place} has stopped; the command that started it goes on from there")
     return 0
 
 

@@ -1,7 +1,7 @@
 """W&B: each trial a run in the campaign's group, with its configuration and curve.
 
-It happens in an actor of its own and nobody waits for it: a W&B that fails or hangs is a warning in the run folder and
-never touches a trial. The store is the record.
+It happens in an actor of its own and nobody waits for it: a W&B that fails or hangs is a warning in the run folder (of
+one in an object store, in a scratch folder of this machine) and never touches a trial. The store is the record.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import ray
 
 from cognition.records import Candidate, Metric, Trial
 from orchestrator.config import TrackingSettings
+from orchestrator.run_folder import RunFolder
 
 _DRAIN_S = 15.0
 LOG = "tracking.log"
@@ -37,12 +38,14 @@ class Tracker:
         self._last: Any = None
 
     @classmethod
-    def start(cls, settings: TrackingSettings, folder: Path) -> Tracker:
+    def start(cls, settings: TrackingSettings, folder: RunFolder) -> Tracker:
         mode = resolved_mode(settings)
         if mode == "none":
             return cls(None)
         options: Any = ray.remote(num_cpus=0)
-        return cls(options(WandbActor).remote(mode, settings.project, folder.name, str(folder.resolve())))
+        return cls(
+            options(WandbActor).remote(mode, settings.project, folder.folder.name, str(folder.scratch.resolve()))
+        )
 
     def trial(self, candidate: Candidate, trial: Trial, curve: Sequence[Metric]) -> None:
         if self._actor is not None:
@@ -61,6 +64,8 @@ class WandbActor:
     def __init__(self, mode: str, project: str, group: str, folder: str) -> None:
         self._mode, self._project, self._group, self._folder = mode, project, group, folder
         os.nice(10)  # trials first
+        with contextlib.suppress(OSError):  # then W&B says so, and nobody else has to know
+            Path(folder).mkdir(parents=True, exist_ok=True)
         os.environ.setdefault("WANDB_SILENT", "true")
         os.environ.setdefault("WANDB_CONSOLE", "off")
 

@@ -3,9 +3,12 @@
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from tests.object_store import ObjectStore, object_store_here
 
 # Keys and servers of whoever runs the tests: no test may ask a model that it has not started itself.
 for _name in ("OPENAI_API_BASE", "OPENAI_BASE_URL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY"):
@@ -33,6 +36,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         order = {unit: place for place, unit in enumerate(_LONGEST_FIRST)}
         items.sort(key=lambda item: order.get(_unit_of(item.nodeid), len(order)))
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[ObjectStore]:
+    """An S3 server for all tests of this process."""
+    with object_store_here() as store:
+        yield store
 
 
 @pytest.hookimpl(optionalhook=True)  # pytest runs without workers, and without their plugin, too

@@ -18,8 +18,9 @@ from cognition.records import Insight
 
 Target = tuple[str, str]  # field and the text of its new value
 MutationWeights = Mapping[Target, float]
+Effects = Mapping[Target, float]  # posterior means of single changes, nats per token
 
-_NORMAL_95 = 1.959964  # half-width of a 95% interval in standard errors
+NORMAL_95 = 1.959964  # half-width of a 95% interval in standard errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +48,16 @@ def uniform_weights(space: Space[Any]) -> dict[Target, float]:
 
 def target_of(space: Space[Any], change: str) -> Target | None:
     """Field and new value of "field: old -> new"; None where the text is no change within the space."""
+    target = named_target(change)
+    domain = space.domains.get(target[0], ()) if target else ()
+    return target if target and any(target[1] == text_of(value) for value in domain) else None
+
+
+def named_target(change: str) -> Target | None:
+    """The same of any space."""
     name, colon, values = change.partition(": ")
     _, arrow, new = values.partition(" -> ")
-    domain = space.domains.get(name, ())
-    return (name, new) if colon and arrow and any(new == text_of(value) for value in domain) else None
+    return (name, new) if colon and arrow else None
 
 
 def shrunken_effect(effects: Sequence[tuple[float, float]], prior_sd: float) -> float:
@@ -64,28 +71,38 @@ def shrunken_effect(effects: Sequence[tuple[float, float]], prior_sd: float) -> 
     return weighted / precision
 
 
-def mutation_weights(space: Space[Any], insights: Iterable[Insight], settings: LearningSettings) -> dict[Target, float]:
+def mutation_weights(
+    space: Space[Any], insights: Iterable[Insight], settings: LearningSettings, effects: Effects | None = None
+) -> dict[Target, float]:
     """Weight of every (field, new value), from the insights that compare one change with the parent.
 
     Negative effects (a lower loss) raise a weight. Changes made together share their effect equally. An insight
     without a finite interval is left out. The weights sum to one and none is below `floor` times its uniform weight.
+
+    `effects`: what the insights come to, where that is known already (agents.grammar.lessons).
     """
     base = uniform_weights(space)
     if settings.frozen:
         return base
+    if effects is not None:
+        return _tilted(base, {target: effect for target, effect in effects.items() if target in base}, settings)
     measured = [insight for insight in insights if insight.source == "measured"]  # words over them say it again
     by_change = [insight for insight in measured if insight.change and insight.against == "parent"]
     num_changes = Counter((insight.candidate_id, insight.against_id) for insight in by_change)
     seen: dict[Target, list[tuple[float, float]]] = defaultdict(list)
     for insight in by_change:
         target = target_of(space, insight.change or "")
-        stderr = (insight.high - insight.low) / (2 * _NORMAL_95)
+        stderr = (insight.high - insight.low) / (2 * NORMAL_95)
         if target is not None and math.isfinite(insight.effect) and math.isfinite(stderr) and stderr > 0:
             share = insight.effect / num_changes[insight.candidate_id, insight.against_id]
             seen[target].append((share, stderr))
-    if not seen:
+    return _tilted(base, {t: shrunken_effect(found, settings.prior_sd) for t, found in seen.items()}, settings)
+
+
+def _tilted(base: dict[Target, float], effects: Effects, settings: LearningSettings) -> dict[Target, float]:
+    if not effects:
         return base
-    energy = {t: shrunken_effect(seen.get(t, ()), settings.prior_sd) / settings.temperature for t in base}
+    energy = {t: effects.get(t, 0.0) / settings.temperature for t in base}
     lowest = min(energy.values())
     tilted = {t: base[t] * math.exp(lowest - energy[t]) for t in base}
     total = sum(tilted.values())

@@ -67,7 +67,7 @@ class GrammarProposer:
             names = sorted(space.baselines)
             parent_ids, genomes = (), [space.baselines[names[int(rng.integers(len(names)))]]]
         known = _known_genomes(brief)
-        weights = mutation_weights(space, brief.insights, self.settings.learning)
+        weights = mutation_weights(space, brief.insights, self.settings.learning, brief.effects)
         extra = _num_duplicates(brief)
         crossed = len(genomes) == 2 and rng.random() < self.settings.crossover
         for _ in range(_TRIES):
@@ -94,7 +94,7 @@ class GrammarProposer:
         """The next attempt: a duplicate moves on; a refused design loses what refused it, else one of its changes."""
         space, genome = space_of(candidate.slot), _own_genome(candidate)
         rng = brief.rng(candidate.attempt + 1)
-        weights = mutation_weights(space, brief.insights, self.settings.learning)
+        weights = mutation_weights(space, brief.insights, self.settings.learning, brief.effects)
         parent = next(
             (genome_of(m.candidate) for m in brief.parents if m.candidate.candidate_id in candidate.parent_ids[:1]),
             None,

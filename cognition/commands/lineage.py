@@ -20,7 +20,9 @@ _MOST_SIBLINGS = 12
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What can be said on the command line."""
     parser.add_argument("candidate", nargs="?", help="its number, NUMBER.ATTEMPT or id; the champion unless given")
-    parser.add_argument("--run", required=True, metavar="FOLDER", help="the run's folder, runs/<name>", dest="folder")
+    parser.add_argument(
+        "--run", required=True, metavar="FOLDER", help="the run's folder, runs/<name>, or its URI", dest="folder"
+    )
     parser.add_argument("--diff", action="store_true", help="with the unified diff to the parent")
 
 

@@ -17,7 +17,9 @@ _USAGE = 2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What can be said on the command line."""
     parser.add_argument("statement", help='for example "SELECT * FROM leaderboard LIMIT 10"')
-    parser.add_argument("--run", required=True, metavar="FOLDER", help="the run's folder, runs/<name>", dest="folder")
+    parser.add_argument(
+        "--run", required=True, metavar="FOLDER", help="the run's folder, runs/<name>, or its URI", dest="folder"
+    )
     parser.add_argument("--format", choices=sorted(FORMATS), default="table")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 from orchestrator.cluster import check_address, connect, disconnect
 from orchestrator.config import Settings, compose, settings_from
@@ -46,15 +47,15 @@ def examine(settings: Settings) -> Iterator[Finding]:
     from orchestrator.doctor.storage import left_at, problem_with
     from orchestrator.doctor.trials import check_trials
 
-    root = settings.run_folder.parent
-    if problem := problem_with(str(root.absolute())):
+    root = settings.run.root if "://" in settings.run.root else str(Path(settings.run.root).absolute())
+    if problem := problem_with(root):
         yield failed("store", f"{root} cannot be used: {problem}", "choose another run.root")
         return
     yield ok("store", f"{root} can be written and read")
     first = settings.stages[settings.scale.stages[0].name].pool
     cluster = connect(settings.cluster, settings.pools, first, f"doctor-{uuid.uuid4().hex}")
     yield ok("cluster", f"{cluster.description}: {cluster.num_cpus:g} CPUs, {cluster.num_gpus:g} GPUs")
-    place = settings.checkpoints.uri or str(root.absolute())
+    place = root if settings.checkpoints.uri is None else str(settings.checkpoints_of(root).uri)
     marker = f"doctor-{uuid.uuid4().hex}"
     try:
         with left_at(place, marker):

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cognition.folders import with_region
+
 _REFUSALS = (OSError, ValueError, KeyError)
 
 
@@ -58,7 +60,7 @@ def _opened(place: str) -> tuple[Any, str]:
     from pyarrow import fs
 
     if "://" in place:
-        filesystem, folder = fs.FileSystem.from_uri(place)
+        filesystem, folder = fs.FileSystem.from_uri(with_region(place))
         return filesystem, folder.rstrip("/")
     Path(place).mkdir(parents=True, exist_ok=True)
     return fs.LocalFileSystem(), place

@@ -7,7 +7,7 @@ hundred-thousandth trial takes no longer to judge than its thousandth, and what 
 from __future__ import annotations
 
 import dataclasses
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -67,8 +67,7 @@ class CurveBook:
         """It failed: it is nobody's peer."""
         if entry := self._entries.pop(trial_id, None):
             for trials in (self._founders, self._under_way, self._ended):
-                if (entry.number, trial_id) in trials:
-                    trials.remove((entry.number, trial_id))
+                _take_out(trials, (entry.number, trial_id))
 
     def curve(self, trial_id: str) -> Curve:
         return tuple(self._entries[trial_id].losses.items())
@@ -89,12 +88,20 @@ class CurveBook:
 
     def _end(self, trial_id: str, entry: _Entry) -> None:
         key = (entry.number, trial_id)
-        if key in self._under_way:
-            self._under_way.remove(key)
+        if _take_out(self._under_way, key):
             insort(self._ended, key)
             for _, oldest in self._ended[: -2 * self._most_peers]:
                 del self._entries[oldest]
             del self._ended[: -2 * self._most_peers]
+
+
+def _take_out(trials: list[tuple[int, str]], key: tuple[int, str]) -> bool:
+    """Whether it was among them; they are in order."""
+    place = bisect_left(trials, key)
+    found = place < len(trials) and trials[place] == key
+    if found:
+        del trials[place]
+    return found
 
 
 def _until(trials: Sequence[tuple[int, str]], horizon: int | None) -> Sequence[tuple[int, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 Curve = Sequence[tuple[int, float]]  # (step, training loss in nats per token) of the text, oldest first
 
@@ -18,6 +18,9 @@ class Peer:
     stopped: bool = False  # by a policy: it is ranked, behind all that finished
     founder: bool = (
         False  # not ranked: nobody proposed it, so it is no bar to proposals; but its end can be learned from
+    )
+    means: dict[tuple[tuple[int, ...], ...], list[float] | None] = field(  # of a finished one, by the steps averaged
+        default_factory=dict, compare=False, repr=False
     )
 
 

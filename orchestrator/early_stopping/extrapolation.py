@@ -46,13 +46,12 @@ def predict(curve: Curve, steps: int, peers: Sequence[Peer], min_peers: int) -> 
     """
     own = dict(curve)
     recent, earlier = _windows(own, curve[-1][0], _WINDOW * steps)
-    needed = (*recent, *earlier)
-    known = [peer for peer in peers if peer.final is not None and all(step in peer.losses for step in needed)]
+    found = [(_of_peer(peer, recent, earlier), peer.final) for peer in peers if peer.final is not None]
+    known = [(features, final) for features, final in found if features is not None]
     if len(known) < min_peers:
         return None
-    features = [_features(peer.losses, recent, earlier) for peer in known]
-    finals = np.array([peer.final for peer in known], dtype=np.float64)
-    return _regress(np.array(features), finals, np.array(_features(own, recent, earlier)))
+    finals = np.array([final for _, final in known], dtype=np.float64)
+    return _regress(np.array([features for features, _ in known]), finals, np.array(_features(own, recent, earlier)))
 
 
 def _windows(losses: Mapping[int, float], step: int, width: float) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -60,6 +59,15 @@ def _windows(losses: Mapping[int, float], step: int, width: float) -> tuple[tupl
     recent = tuple(at for at in losses if step - width < at <= step)
     earlier = tuple(at for at in losses if step - 2 * width < at <= step - width)
     return recent, earlier
+
+
+def _of_peer(peer: Peer, recent: tuple[int, ...], earlier: tuple[int, ...]) -> list[float] | None:
+    """The features of a peer that has finished, computed once; None where it lacks a point of a window."""
+    key = (recent, earlier)
+    if key not in peer.means:
+        there = all(step in peer.losses for step in (*recent, *earlier))
+        peer.means[key] = _features(peer.losses, recent, earlier) if there else None
+    return peer.means[key]
 
 
 def _features(losses: Mapping[int, float], recent: Sequence[int], earlier: Sequence[int]) -> list[float]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cognition.folders import Place
 from cognition.reader import Reader
 from cognition.records import Candidate, FailureKind, Trial
 from models.scale import TEXT
@@ -56,16 +57,17 @@ class PastRun:
     num_stopped: int = 0  # trials that a policy ended: what they would have come to is not known
 
 
-def read_run(path: str | Path, stage: str) -> PastRun:
+def read_run(path: Place, stage: str) -> PastRun:
     """The finished curves of a run folder.
 
     Raises:
         UsageError: it is not a campaign's folder, or nothing was trained to its end at this stage.
         ValueError: its lineage cannot be read.
+        OSError: it cannot be reached.
     """
     folder = RunFolder.existing(path)
     founders = folder.settings()["campaign"]["founders"]
-    reader = Reader(folder.path)
+    reader = Reader(folder.folder)
     numbers = {candidate.candidate_id: candidate.number for candidate in reader.rows(Candidate)}
     points: dict[str, list[tuple[int, float, float]]] = defaultdict(list)
     curves = f"SELECT trial_id, step, loss, elapsed_s FROM curves WHERE task = '{TEXT}' ORDER BY trial_id, step"
@@ -78,7 +80,7 @@ def read_run(path: str | Path, stage: str) -> PastRun:
         there = f"there are trials of {', '.join(stages)}" if stages else "no trial has finished"
         raise UsageError(f"{path} has no finished curve of stage {stage!r} ({there}): choose one with --stage")
     return PastRun(
-        name=folder.path.name,
+        name=folder.folder.name,
         num_founders=len(founders),
         trials=tuple(
             PastTrial(

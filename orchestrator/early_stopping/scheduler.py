@@ -16,6 +16,7 @@ from cognition.records import EarlyStop, Metric, Trial
 from orchestrator.early_stopping.board import StoppingBoard
 from orchestrator.early_stopping.recalled import Recalled
 from orchestrator.early_stopping.settings import StoppingSettings
+from orchestrator.ended_trials import forget_ended_trials
 from orchestrator.idle_hosts import keep_idle_hosts
 
 _BOARDS: dict[str, StoppingBoard] = {}
@@ -40,6 +41,7 @@ class EarlyStopping(FIFOScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         keep_idle_hosts(tune_controller)
+        forget_ended_trials(tune_controller)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         metric, config = result.get("metric"), trial.config

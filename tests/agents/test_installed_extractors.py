@@ -65,7 +65,7 @@ def test_installed_packages_hand_theirs_in(tmp_path: Path) -> None:
                 str(tmp_path / "own"),
             ]
             return subprocess.run(
-                [*command, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+                [*command, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
             )
 
         mine = run("--extractor", "mine", "--model", "m", "--budget-usd", "0.25")

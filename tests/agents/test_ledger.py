@@ -78,3 +78,15 @@ def test_impossible_figures_are_refused(figure: float) -> None:
     if figure != math.inf:
         with pytest.raises(ValueError, match=r"limits\.usd is"):
             Limits(usd=figure)
+
+
+def test_what_is_held_leaves_nothing_behind_however_often_it_comes_and_goes() -> None:
+    ledger = BudgetLedger(Limits(slot_hours=1.0))
+    for number in range(500):
+        held = [ledger.reserve("a", Cost(slot_hours=0.1 / (1 + number % 7), usd=0.1, tokens=number)) for _ in range(9)]
+        assert ledger.held().tokens == 9 * number
+        for reservation in held:
+            assert isinstance(reservation, Reservation)
+            ledger.release(reservation)
+        assert ledger.held() == Cost()
+    assert isinstance(ledger.reserve("a", Cost(slot_hours=1.0)), Reservation), "the whole limit is there again"

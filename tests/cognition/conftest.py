@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from cognition.folders import Folder, LocalFolder, at_once, folder_at
 from cognition.records import ChargeOutcome, Record, ReportKind
+from cognition.schema import TABLES
 from cognition.store import Store
 from tests.cognition.factories import (
     make_candidate,
@@ -74,6 +76,38 @@ def campaign(finished_campaign: tuple[Path, list[Record]], tmp_path: Path) -> tu
     folder, records = finished_campaign
     shutil.copytree(folder, tmp_path / "run")
     return tmp_path / "run", records
+
+
+@pytest.fixture(scope="session", params=["disk", "object store"])
+def new_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Folder]:
+    """Makes run folders, in each of the places that a store may lie in."""
+    if request.param == "disk":
+        return lambda: LocalFolder(tmp_path_factory.mktemp("runs") / "run")
+    object_store = request.getfixturevalue("object_store")
+    return lambda: folder_at(object_store.uri())
+
+
+@pytest.fixture
+def folder(new_folder: Callable[[], Folder]) -> Folder:
+    """An empty run folder."""
+    return new_folder()
+
+
+@pytest.fixture
+def stored(
+    finished_campaign: tuple[Path, list[Record]], new_folder: Callable[[], Folder]
+) -> tuple[Folder, list[Record]]:
+    """The test's own copy of that run, in either place."""
+    source, records = finished_campaign
+    folder = new_folder()
+    lineage = folder.within("lineage")
+    lineage.create(*TABLES)
+    at_once(
+        8,
+        lambda file: lineage.write(file, (source / "lineage" / file).read_bytes()),
+        LocalFolder(source / "lineage").files(),
+    )
+    return folder, records
 
 
 @pytest.fixture

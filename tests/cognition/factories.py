@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from pathlib import Path
-
+from cognition.folders import Folder, Place, folder_at
 from cognition.manifest import read_manifest
 from cognition.records import (
     Candidate,
@@ -167,10 +166,13 @@ def make_insight(candidate: Candidate, against: Candidate) -> Insight:
     )
 
 
-def live(folder: Path) -> list[str]:
-    return [fragment.file for fragment in read_manifest(folder / "lineage").live()]
+def lineage_of(folder: Folder | Place) -> Folder:
+    return folder_at(folder).within("lineage")
 
 
-def on_disk(folder: Path) -> set[str]:
-    lineage = folder / "lineage"
-    return {path.relative_to(lineage).as_posix() for path in lineage.rglob("*") if path.is_file()} - {"manifest.json"}
+def live(folder: Folder | Place) -> list[str]:
+    return [fragment.file for fragment in read_manifest(lineage_of(folder)).live()]
+
+
+def on_disk(folder: Folder | Place) -> set[str]:
+    return set(lineage_of(folder).files()) - {"manifest.json"}

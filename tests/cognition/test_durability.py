@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from cognition import fragments
+from cognition.folders import Folder
 from cognition.manifest import Manifest, read_manifest, write_manifest
 from cognition.reader import Reader
 from cognition.records import Candidate, Event, Metric, Trial, Verdict
 from cognition.store import Store
 from tests.cognition.factories import (
+    lineage_of,
     live,
     make_candidate,
     make_event,
@@ -30,18 +31,18 @@ from tests.cognition.factories import (
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "emptied"])
-def test_a_damaged_fragment_is_set_aside_and_the_rest_is_read(campaign: tuple[Path, list[Any]], damage: str) -> None:
-    folder, records = campaign
+def test_a_damaged_fragment_is_set_aside_and_the_rest_is_read(stored: tuple[Folder, list[Any]], damage: str) -> None:
+    folder, records = stored
+    lineage = lineage_of(folder)
     victim = next(file for file in live(folder) if file.startswith("trials/"))
-    path = folder / "lineage" / victim
-    data = path.read_bytes()
+    data = lineage.read(victim)
     if damage == "missing":
-        path.unlink()
+        lineage.remove(victim)
     else:
         broken = bytearray(data)
         broken[len(data) // 2] ^= 1
-        path.write_bytes({"truncated": data[:-7], "flipped": bytes(broken), "emptied": b""}[damage])
-    lost = read_manifest(folder / "lineage").tables["trials"][0].rows
+        lineage.write(victim, {"truncated": data[:-7], "flipped": bytes(broken), "emptied": b""}[damage])
+    lost = read_manifest(lineage).tables["trials"][0].rows
 
     with Store.open(folder) as store:
         [entry] = store.set_aside
@@ -49,30 +50,29 @@ def test_a_damaged_fragment_is_set_aside_and_the_rest_is_read(campaign: tuple[Pa
         trials = [record for record in records if isinstance(record, Trial)]
         store.append(trials[0])  # what was lost can be done again
     assert ("missing" if damage == "missing" else "corrupt") in entry.reason
-    assert not path.exists()
+    assert victim not in on_disk(folder)
     assert (entry.moved_to is None) == (damage == "missing")
-    if entry.moved_to is not None:
-        assert (folder / "lineage" / entry.moved_to).exists()
-    assert read_manifest(folder / "lineage").set_aside == (entry,)
+    assert entry.moved_to is None or entry.moved_to in on_disk(folder)
+    assert read_manifest(lineage).set_aside == (entry,)
     assert Reader(folder).rows(Trial) == [*trials[lost:], trials[0]]
     assert Reader(folder).rows(Candidate) == [record for record in records if isinstance(record, Candidate)]
     with Store.open(folder) as store:
         assert store.set_aside == ()
 
 
-def test_damage_that_a_merge_finds_is_set_aside(tmp_path: Path) -> None:
-    with Store.open(tmp_path) as store:
+def test_damage_that_a_merge_finds_is_set_aside(folder: Folder) -> None:
+    with Store.open(folder) as store:
         for number in range(4):
             store.append(make_event(number))
-        (tmp_path / "lineage" / live(tmp_path)[1]).write_bytes(b"")
+        lineage_of(folder).write(live(folder)[1], b"")
         store.merge(above=1)
         assert len(store.set_aside) == 1
-    assert [event.created_at for event in Reader(tmp_path).rows(Event)] == [0.0, 2.0, 3.0]
+    assert [event.created_at for event in Reader(folder).rows(Event)] == [0.0, 2.0, 3.0]
 
 
-def test_a_lost_manifest_is_not_taken_for_a_new_store(campaign: tuple[Path, list[Any]]) -> None:
-    folder, _ = campaign
-    (folder / "lineage" / "manifest.json").unlink()
+def test_a_lost_manifest_is_not_taken_for_a_new_store(stored: tuple[Folder, list[Any]]) -> None:
+    folder, _ = stored
+    lineage_of(folder).remove("manifest.json")
     before = on_disk(folder)
     with pytest.raises(ValueError, match=r"is missing but \d+ fragments are there"):
         Store.open(folder)
@@ -80,17 +80,17 @@ def test_a_lost_manifest_is_not_taken_for_a_new_store(campaign: tuple[Path, list
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', "\xff"])
-def test_a_damaged_manifest_is_refused_by_name(campaign: tuple[Path, list[Any]], text: str) -> None:
-    folder, _ = campaign
-    (folder / "lineage" / "manifest.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(ValueError, match=r"manifest\.json is no manifest"):
+def test_a_damaged_manifest_is_refused_by_name(folder: Folder, text: str) -> None:
+    Store.open(folder).close()
+    lineage_of(folder).write("manifest.json", text.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"manifest\.json\S* is no manifest"):
         Store.open(folder)
 
 
-def test_a_manifest_of_a_later_format_is_refused(campaign: tuple[Path, list[Any]]) -> None:
-    folder, _ = campaign
-    path = folder / "lineage" / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 2}))
+def test_a_manifest_of_a_later_format_is_refused(folder: Folder) -> None:
+    Store.open(folder).close()
+    lineage = lineage_of(folder)
+    lineage.write("manifest.json", json.dumps({**json.loads(lineage.read("manifest.json")), "format": 2}).encode())
     with pytest.raises(ValueError, match="has format 2, this version reads 1"):
         Store.open(folder)
 
@@ -113,8 +113,8 @@ def test_a_cut_at_any_file_operation_leaves_the_whole_group_or_nothing(
             if next(steps) >= cut_at:  # nothing works any more after the cut
                 raise Cut
 
-        monkeypatch.setattr(fragments.os, "fsync", lambda descriptor, cut=cut: (cut(), real_sync(descriptor))[1])
-        monkeypatch.setattr(fragments.os, "replace", lambda a, b, cut=cut: (cut(), real_replace(a, b))[1])
+        monkeypatch.setattr(os, "fsync", lambda descriptor, cut=cut: (cut(), real_sync(descriptor))[1])
+        monkeypatch.setattr(os, "replace", lambda a, b, cut=cut: (cut(), real_replace(a, b))[1])
         monkeypatch.setattr(
             Path, "unlink", lambda path, missing_ok=False, cut=cut: (cut(), real_unlink(path, missing_ok=missing_ok))[1]
         )
@@ -139,7 +139,7 @@ def test_a_cut_at_any_file_operation_leaves_the_whole_group_or_nothing(
     assert outcomes == {(0, False), (1, False), (1, True)}
 
 
-def test_a_killed_writer_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+def test_a_killed_writer_loses_nothing_that_was_acknowledged(folder: Folder) -> None:
     program = (
         "import sys\n"
         "from cognition.store import Store\n"
@@ -155,7 +155,7 @@ def test_a_killed_writer_loses_nothing_that_was_acknowledged(tmp_path: Path) -> 
     number = 0
     for _ in range(3):
         writer = subprocess.Popen(
-            [sys.executable, "-c", program, str(tmp_path), str(number)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", program, str(folder.place), str(number)], stdout=subprocess.PIPE, text=True
         )
         assert writer.stdout is not None
         acknowledged = [int(writer.stdout.readline())]
@@ -166,8 +166,8 @@ def test_a_killed_writer_loses_nothing_that_was_acknowledged(tmp_path: Path) -> 
         writer.wait()
         reading.join()
         writer.stdout.close()
-        Store.open(tmp_path).close()
-        events, verdicts = Reader(tmp_path).rows(Event), Reader(tmp_path).rows(Verdict)
+        Store.open(folder).close()
+        events, verdicts = Reader(folder).rows(Event), Reader(folder).rows(Verdict)
         assert [event.created_at for event in events] == [float(place) for place in range(len(events))]
         assert len(verdicts) == len(events)
         assert len(events) >= acknowledged[-1] + 1
@@ -176,7 +176,7 @@ def test_a_killed_writer_loses_nothing_that_was_acknowledged(tmp_path: Path) -> 
 
 def test_a_full_disk_refuses_the_group_and_the_store_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Store.open(tmp_path) as store:
-        monkeypatch.setattr(fragments.os, "fsync", _no_space)
+        monkeypatch.setattr(os, "fsync", _no_space)
         with pytest.raises(OSError, match="No space left"):
             store.append(make_event(1))
         monkeypatch.undo()
@@ -186,11 +186,11 @@ def test_a_full_disk_refuses_the_group_and_the_store_goes_on(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["the old one stays", "the new one is there"])
-def test_a_group_in_doubt_is_in_the_store_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: bool) -> None:
+def test_a_group_in_doubt_is_in_the_store_once(folder: Folder, monkeypatch: pytest.MonkeyPatch, replaced: bool) -> None:
     metric, event = make_metric(make_trial(make_candidate(1)), 4), make_event(1)
-    store = Store.open(tmp_path)
+    store = Store.open(folder)
 
-    def refused(lineage: Path, manifest: Manifest) -> None:
+    def refused(lineage: Folder, manifest: Manifest) -> None:
         if replaced:
             write_manifest(lineage, manifest)
         _no_space()
@@ -204,24 +204,24 @@ def test_a_group_in_doubt_is_in_the_store_once(tmp_path: Path, monkeypatch: pyte
     store.append(make_event(2))
     with pytest.raises(ValueError, match="is in the store already"):
         store.append(event)
-    assert (Reader(tmp_path).rows(Metric), len(Reader(tmp_path).rows(Event))) == ([metric], 2)
-    assert on_disk(tmp_path) == set(live(tmp_path))
+    assert (Reader(folder).rows(Metric), len(Reader(folder).rows(Event))) == ([metric], 2)
+    assert on_disk(folder) == set(live(folder))
     store.close()
-    with Store.open(tmp_path) as again:
+    with Store.open(folder) as again:
         assert again.has(Event, event.event_id)
 
 
 def test_another_group_after_one_in_doubt_leaves_it_whole_or_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Store.open(tmp_path) as store:
+    with Store.open(folder) as store:
         monkeypatch.setattr("cognition.store.write_manifest", _no_space)
         with pytest.raises(OSError, match="No space left"):
             store.append(make_event(1), make_verdict(make_candidate(1), 0.5))
         monkeypatch.undo()
         store.append(make_event(2))
-    assert [event.created_at for event in Reader(tmp_path).rows(Event)] == [2.0]
-    assert Reader(tmp_path).rows(Verdict) == []
+    assert [event.created_at for event in Reader(folder).rows(Event)] == [2.0]
+    assert Reader(folder).rows(Verdict) == []
 
 
 def test_a_real_limit_on_file_sizes_refuses_and_once_lifted_takes_the_same_group(tmp_path: Path) -> None:
@@ -251,15 +251,15 @@ def test_a_real_limit_on_file_sizes_refuses_and_once_lifted_takes_the_same_group
     assert on_disk(tmp_path) == set(live(tmp_path))
 
 
-def test_a_merge_that_fails_does_not_fail_the_append(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Store.open(tmp_path, merge_above=1) as store:
+def test_a_merge_that_fails_does_not_fail_the_append(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store.open(folder, merge_above=1) as store:
         store.append(make_event(0))
         monkeypatch.setattr(Store, "_merge_run", _no_space)
         store.append(make_event(1))
         monkeypatch.undo()
         store.append(make_event(2))
-    assert [event.created_at for event in Reader(tmp_path).rows(Event)] == [0.0, 1.0, 2.0]
-    assert len(live(tmp_path)) == 1
+    assert [event.created_at for event in Reader(folder).rows(Event)] == [0.0, 1.0, 2.0]
+    assert len(live(folder)) == 1
 
 
 def _no_space(*_: object, **__: object) -> None:

@@ -108,7 +108,7 @@ def test_another_process_queries_while_the_store_is_open(tmp_path: Path) -> None
             [sys.executable, "-m", "cognition", "sql", "FROM events", "--run", str(tmp_path), "--format", "csv"],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
         )
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "event-1,intent,propose/1" in ran.stdout
@@ -125,4 +125,4 @@ def test_a_reader_that_stops_listening_is_no_error(tmp_path: Path) -> None:
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == ""
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=240) == 0

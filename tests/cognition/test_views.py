@@ -8,6 +8,7 @@ import pytest
 
 from cognition import reader as reading
 from cognition import views
+from cognition.folders import Folder
 from cognition.manifest import read_manifest
 from cognition.reader import Reader
 from cognition.records import Trial
@@ -32,8 +33,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return made
 
 
-def test_queries_of_one_state_share_its_views(campaign: tuple[Path, list[Any]], opened: list[int]) -> None:
-    folder, _ = campaign
+def test_queries_of_one_state_share_its_views(stored: tuple[Folder, list[Any]], opened: list[int]) -> None:
+    folder, _ = stored
     reader = Reader(folder)
     for sql in (BOARD, "FROM funnel", "WITH best AS (FROM leaderboard LIMIT 1) SELECT name FROM best", "SHOW TABLES"):
         assert reader.query(sql).rows
@@ -44,8 +45,8 @@ def test_queries_of_one_state_share_its_views(campaign: tuple[Path, list[Any]], 
     assert len(opened) == 2
 
 
-def test_a_leaderboard_from_memory_is_that_of_the_files(campaign: tuple[Path, list[Any]]) -> None:
-    folder, _ = campaign
+def test_a_leaderboard_from_memory_is_that_of_the_files(stored: tuple[Folder, list[Any]]) -> None:
+    folder, _ = stored
     reader = Reader(folder)
     for sql in (BOARD, f"{BOARD} LIMIT 2", "SELECT name FROM Leaderboard WHERE arm = 'grammar'", "FROM arms"):
         fresh = Reader(folder).query(sql)
@@ -56,13 +57,13 @@ def test_a_leaderboard_from_memory_is_that_of_the_files(campaign: tuple[Path, li
     assert reader.query("SHOW TABLES") == Reader(folder).query("SHOW TABLES")
 
 
-def test_a_leaderboard_from_memory_knows_what_was_appended_since(tmp_path: Path) -> None:
+def test_a_leaderboard_from_memory_knows_what_was_appended_since(folder: Folder) -> None:
     reader, best = None, []
-    with Store.open(tmp_path, merge_above=2, grace_s=0) as store:
+    with Store.open(folder, merge_above=2, grace_s=0) as store:
         for number in range(8):
             candidate = make_candidate(number)
             store.append(candidate, make_verdict(candidate, 0.1 * (number + 1)))
-            reader = reader or Reader(tmp_path)
+            reader = reader or Reader(folder)
             best += [reader.query(f"{BOARD} LIMIT 1").rows[0][3] for _ in range(3)]
     assert best == [number for number in range(8) for _ in range(3)]
 
@@ -80,8 +81,8 @@ def test_a_leaderboard_from_memory_knows_what_was_appended_since(tmp_path: Path)
         "EXPLAIN ANALYZE CREATE TABLE mine AS SELECT 1 AS one",
     ],
 )
-def test_what_sql_leaves_behind_is_gone_with_the_next_query(campaign: tuple[Path, list[Any]], sql: str) -> None:
-    reader = Reader(campaign[0])
+def test_what_sql_leaves_behind_is_gone_with_the_next_query(stored: tuple[Folder, list[Any]], sql: str) -> None:
+    reader = Reader(stored[0])
     expected = [reader.query(BOARD), reader.query("SHOW TABLES")]
     reader.query(sql)
     assert [reader.query(BOARD), reader.query("SHOW TABLES")] == expected
@@ -89,8 +90,8 @@ def test_what_sql_leaves_behind_is_gone_with_the_next_query(campaign: tuple[Path
 
 
 @pytest.mark.parametrize("sql", ["SELECT nothing FROM leaderboard", "SELEC", "FROM nowhere", "SELECT 'a'::INT"])
-def test_a_mistake_leaves_the_next_query_as_it_was(campaign: tuple[Path, list[Any]], sql: str) -> None:
-    reader = Reader(campaign[0])
+def test_a_mistake_leaves_the_next_query_as_it_was(stored: tuple[Folder, list[Any]], sql: str) -> None:
+    reader = Reader(stored[0])
     expected = reader.query(BOARD)
     for _ in range(2):
         with pytest.raises(duckdb.Error):
@@ -99,8 +100,8 @@ def test_a_mistake_leaves_the_next_query_as_it_was(campaign: tuple[Path, list[An
     assert reader.retries == 0
 
 
-def test_an_empty_statement_asks_nothing(campaign: tuple[Path, list[Any]]) -> None:
-    assert Reader(campaign[0]).query("-- nothing").rows == []
+def test_an_empty_statement_asks_nothing(stored: tuple[Folder, list[Any]]) -> None:
+    assert Reader(stored[0]).query("-- nothing").rows == []
 
 
 def test_a_file_that_vanishes_between_two_queries_is_named(campaign: tuple[Path, list[Any]]) -> None:
@@ -116,11 +117,11 @@ def test_a_file_that_vanishes_between_two_queries_is_named(campaign: tuple[Path,
     assert reader.retries == 1
 
 
-def test_files_merged_away_between_two_queries_are_found_again(tmp_path: Path) -> None:
-    with Store.open(tmp_path, grace_s=0) as store:
+def test_files_merged_away_between_two_queries_are_found_again(folder: Folder) -> None:
+    with Store.open(folder, grace_s=0) as store:
         for number in range(4):
             store.append(make_event(number))
-        reader = Reader(tmp_path)
+        reader = Reader(folder)
         assert reader.query("SELECT count(event_id) FROM events").rows == [(4,)]
         store.merge(above=1)
         store.append(make_event(9))

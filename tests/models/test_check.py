@@ -41,7 +41,7 @@ def check(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=560,
     )
 
 

@@ -19,6 +19,7 @@ from cognition.records import Metric
 from models.checkpoints import Checkpoint, CheckpointError, Checkpoints, CheckpointSettings, CheckpointSpec
 from models.evaluator import TokenScores
 from models.scale import load_scale
+from tests.object_store import ObjectStore
 
 TRIAL = "3f/../a b-explore-s0"  # an id that would not do as a file's name
 
@@ -197,6 +198,23 @@ def test_settings_save_long_trials_alone(tmp_path: Path) -> None:
     assert replace(settings, every_s=None).spec(stage) is None
     with pytest.raises(ValueError, match="known schemes"):
         CheckpointSettings(uri="http://x")
+
+
+def test_checkpoints_of_a_run_in_an_object_store_lie_under_it(object_store: ObjectStore) -> None:
+    uri = object_store.uri("run")
+    place = CheckpointSettings(every_s=100.0).within(uri).uri
+    assert place == object_store.uri("run/checkpoints")
+    assert place is not None
+    store = Checkpoints.at(place)
+    assert store.load(TRIAL) is None
+    store.save(TRIAL, checkpoint())
+    store.save(TRIAL, checkpoint(step=9))
+    assert_equal(Checkpoints.at(place).load(TRIAL), checkpoint(step=9))
+    store.drop(TRIAL)
+    store.drop(TRIAL)
+    assert store.load(TRIAL) is None
+    with object_store.refusing(), pytest.raises(CheckpointError, match="could not be read"):
+        store.load(TRIAL)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any]
     """The benchmark, in a process of its own: pairs in fla's style need the stand-in for the whole process."""
     path = tmp_path_factory.mktemp("calibration") / "figures.json"
     command = [sys.executable, "-m", "benchmarks.novelty_pairs", "--json", str(path)]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=560, check=False)
     assert run.returncode == 0, run.stderr[-4000:]
     return json.loads(path.read_text()), run.stdout
 

@@ -71,7 +71,7 @@ def campaign(folder: Path, *overrides: str, environment: dict[str, str] | None =
     """`python -m orchestrator` on that folder; whatever is left of it at the end is killed."""
     scratch = Path(tempfile.mkdtemp(prefix="c-", dir="/tmp"))  # short: Ray's sockets would not fit otherwise
     driver = subprocess.Popen(
-        [sys.executable, "-m", "orchestrator", *overrides, f"run.root={folder.parent}", f"run.name={folder.name}"],
+        [sys.executable, "-m", "orchestrator", f"run.root={folder.parent}", f"run.name={folder.name}", *overrides],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cognition.folders import Place
 from cognition.reader import NoLineage, Reader
 from cognition.records import Candidate, Claim, Event, Insight, Report, Trial, Verdict
 from orchestrator.campaign import Campaign
@@ -28,7 +29,7 @@ def run(folder: Path, *overrides: str, views: Sequence[View] = ()) -> Result:
     ).run()
 
 
-def ledger(folder: Path) -> dict[str, object]:
+def ledger(folder: Place) -> dict[str, object]:
     """What one seed has to reproduce: the candidates, what was refused, and every figure."""
     reader = Reader(folder)
     return {
@@ -41,7 +42,7 @@ def ledger(folder: Path) -> dict[str, object]:
     }
 
 
-def trials(folder: Path) -> list[Trial]:
+def trials(folder: Place) -> list[Trial]:
     """Those in the store at this moment; none before there is one."""
     try:
         return Reader(folder).rows(Trial)
@@ -49,7 +50,7 @@ def trials(folder: Path) -> list[Trial]:
         return []
 
 
-def events(folder: Path, kind: str) -> list[Event]:
+def events(folder: Place, kind: str) -> list[Event]:
     """Of that kind; none before there is a store."""
     try:
         return [event for event in Reader(folder).rows(Event) if event.kind == kind]

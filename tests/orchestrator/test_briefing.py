@@ -12,6 +12,7 @@ import pytest
 from agents.brief import Brief
 from cognition.insights import with_pool
 from cognition.records import Candidate, Event, Record, ReportKind
+from orchestrator.arms import ArmSettings
 from orchestrator.briefing import brief_of, context_of, reference_of
 from orchestrator.config import Settings, compose, settings_from
 from orchestrator.errors import UsageError
@@ -95,19 +96,37 @@ def test_an_arm_without_weight_is_never_drawn_and_weights_need_no_order(settings
         )
 
 
-def test_a_horizon_hides_later_members_and_their_insights(settings: Settings) -> None:
+@pytest.fixture
+def reading(settings: Settings) -> Settings:
+    """Every arm is one that is told all there is."""
+    return dataclasses.replace(settings, arms=ArmSettings(name="mine", weights={"mine": 1.0}))
+
+
+def test_the_grammar_is_told_what_insights_come_to_and_none_of_them(settings: Settings) -> None:
     brief = brief_of(settings, explained(8), 9, 0, 3)
+    assert brief.arm in ("grammar", "random")
+    assert brief.insights == ()
+    assert brief.effects is not None
+    known = explained(8)
+    change = {"change": "decay: none -> scalar", "against": "parent", "insight_id": "another"}
+    known.add(dataclasses.replace(make_insight(make_candidate(2), BASELINE), **change))
+    assert brief_of(settings, known, 9, 0, 3).effects != brief.effects
+    assert brief_of(settings, known, 9, 0, 1).effects == brief_of(settings, explained(8), 9, 0, 1).effects
+
+
+def test_a_horizon_hides_later_members_and_their_insights(reading: Settings) -> None:
+    brief = brief_of(reading, explained(8), 9, 0, 3)
     assert [insight.number for insight in brief.insights] == [0, 1, 2, 3]
     assert {member.candidate.number for member in (*brief.parents, *brief.references)} <= {0, 1, 2, 3}
-    assert told(brief) == told(brief_of(settings, explained(4), 9, 0, 3)), "whatever else has finished by then"
-    everything = brief_of(settings, explained(8), 9, 0, None)
+    assert told(brief) == told(brief_of(reading, explained(4), 9, 0, 3)), "whatever else has finished by then"
+    everything = brief_of(reading, explained(8), 9, 0, None)
     assert [insight.number for insight in everything.insights] == list(range(8))
 
 
-def test_insights_of_unexplained_candidates_are_not_told_yet(settings: Settings) -> None:
+def test_insights_of_unexplained_candidates_are_not_told_yet(reading: Settings) -> None:
     population = explained(2)
     population.add(make_insight(make_candidate(5), BASELINE))
-    assert [insight.number for insight in brief_of(settings, population, 9, 0, None).insights] == [0, 1]
+    assert [insight.number for insight in brief_of(reading, population, 9, 0, None).insights] == [0, 1]
 
 
 def test_the_reference_has_only_the_trials_on_the_stages_seeds(settings: Settings) -> None:
@@ -214,9 +233,9 @@ def test_what_is_known_of_the_same_changes_comes_along_as_far_as_the_horizon_and
     assert context_of(population, make_candidate(9), stage, "cpu", 1, None).earlier == ()
 
 
-def test_insights_that_were_carried_over_are_in_every_brief(settings: Settings) -> None:
+def test_insights_that_were_carried_over_are_in_every_brief(reading: Settings) -> None:
     carried = dataclasses.replace(insight(40, -0.05), from_run="old")
     population = Population([*history(BASELINE, 0.5, losses=(2.0, 2.2)), carried, insight(7, -0.01)])
-    found = brief_of(settings, population, 3, 0, 1).insights
+    found = brief_of(reading, population, 3, 0, 1).insights
     assert found[0] == carried
     assert {insight.number for insight in found[1:]} == {0}

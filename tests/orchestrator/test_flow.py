@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from orchestrator.flow import Flow
+from orchestrator.look_ahead import LookAhead
 
 
 async def settle() -> None:
@@ -124,3 +125,23 @@ async def test_founders_are_waited_for_until_explored_or_closed() -> None:
     assert not everybody.done(), "7 is no founder"
     flow.close(1)
     await asyncio.wait_for(everybody, timeout=200)
+
+
+async def test_who_was_trained_and_waits_keeps_no_slot_idle() -> None:
+    flow = Flow(1, LookAhead(2, trial_s=10.0, most=5), deterministic=False, clock=lambda: 0.0)
+    async with starting(flow, 10) as started:
+        assert started == [0, 1, 2], "two slots, and one that waits for them"
+        with flow.at_slots(1):
+            pass
+        await settle()
+        assert started == [0, 1, 2, 3], "1 has given its slot back, and waits for the founder to be scored"
+        for number in (2, 3):
+            with flow.at_slots(number):
+                pass
+            await settle()
+        assert started == [0, 1, 2, 3, 4], "as many in flight as may be, trained or not"
+        with flow.at_slots(1):  # mended, and trained again
+            await close(flow, 2, 3)
+            assert started == [0, 1, 2, 3, 4]
+        await settle()
+        assert started == [0, 1, 2, 3, 4, 5]

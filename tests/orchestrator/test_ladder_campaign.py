@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +11,8 @@ from statistics import fmean
 
 import pytest
 
-from agents.brief import Member
+from agents.brief import Brief, Member
+from agents.grammar.proposer import GrammarProposer
 from cognition.reader import Reader
 from cognition.records import Candidate, Claim, Event, RankCorrelation, Record, Trial, Verdict
 from orchestrator import status
@@ -19,9 +22,11 @@ from orchestrator.population import CLIMBED
 from orchestrator.promotion import best_baseline
 from orchestrator.result import Result, View
 from orchestrator.trial_engine import RunningTrial
+from tests.orchestrator.small import PATIENT
 
 FOUNDERS, NUM_CANDIDATES, PLACES = ("delta_net", "linear_attention"), 5, {"sift": 3, "verify": 1}
 SEEDS = {"explore": (0,), "sift": (11, 12), "verify": (101, 102)}
+LAST = len(FOUNDERS) + NUM_CANDIDATES - 1
 
 
 THREE_STAGES = (
@@ -29,23 +34,41 @@ THREE_STAGES = (
     f"+stages.sift.best={PLACES['sift']}",
     "+stages.sift.after=0.5",
     f"stages.verify.best={PLACES['verify']}",
+    "scale.stages.sift.deadline_s=600",
 )
 ONE_STAGE = ("scale=tiny", "~scale.stages.verify")
 SMALL = ("campaign.founders=[delta_net]", "budget.candidates=1")
 WHOLE = (f"campaign.founders=[{','.join(FOUNDERS)}]", f"budget.candidates={NUM_CANDIDATES}")
+WAITING = ("arms.weights.grammar=0", "arms.weights.random=0", "+arms.weights.waiting=1")
 
 
-def campaign(folder: Path, *overrides: str, views: Sequence[View] = ()) -> Campaign:
+class WaitingProposer(GrammarProposer):
+    """Has the last idea once the next stage has trained somebody beside the baseline: later than it has to be."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    async def propose(self, brief: Brief) -> Candidate:
+        until = time.monotonic() + 300
+        while brief.number == LAST and len(at(self._folder, "sift")) < 2 and time.monotonic() < until:
+            await asyncio.sleep(0.1)
+        return await super().propose(brief)
+
+
+def campaign(folder: Path, *overrides: str, views: Sequence[View] = (), waiting: bool = False) -> Campaign:
     return Campaign.compose(
-        *("+campaign=linear_attn", "data.max_bytes=1500000", "tracking=none", "cluster.slots=2"),
+        *("+campaign=linear_attn", "data.max_bytes=1500000", "tracking=none", "cluster.slots=2", *PATIENT),
         *(f"run.root={folder.parent}", f"run.name={folder.name}", *overrides),
         views=views,
+        proposers={"waiting": WaitingProposer(folder)} if waiting else None,
     )
 
 
 @pytest.fixture(scope="module")
 def finished(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> Result:
-    return campaign(tmp_path_factory.mktemp("ladder") / "three", *THREE_STAGES, *WHOLE).run()
+    folder = tmp_path_factory.mktemp("ladder") / "three"
+    return campaign(folder, *THREE_STAGES, *WHOLE, *WAITING, waiting=True).run()
 
 
 def at(folder: Path, stage: str) -> dict[str, list[Trial]]:
@@ -102,11 +125,14 @@ def test_whoever_climbed_was_named_before_and_is_trained_on_every_seed_of_the_st
 
 
 def test_the_stages_overlap_in_time(finished: Result) -> None:
-    explored = [trial for trials in at(finished.folder, "explore").values() for trial in trials]
+    """Somebody climbs and is trained there although the last candidate has not even been proposed."""
+    reader = Reader(finished.folder)
+    last = {one.candidate_id for one in reader.rows(Candidate) if one.number == LAST}
+    explored = [trial for one, trials in at(finished.folder, "explore").items() if one in last for trial in trials]
     sifted = [trial for trials in at(finished.folder, "sift").values() for trial in trials]
-    assert min(trial.started_at for trial in sifted) < max(trial.finished_at for trial in explored)
-    climbed = next(event for event in Reader(finished.folder).rows(Event) if event.kind == CLIMBED)
-    assert climbed.created_at < max(trial.started_at for trial in explored)
+    began = min(trial.started_at for trial in explored)
+    assert min(trial.finished_at for trial in sifted) < began
+    assert min(event.created_at for event in reader.rows(Event) if event.kind == CLIMBED) < began
 
 
 def test_every_stage_above_the_first_claims_against_the_best_baseline(finished: Result) -> None:

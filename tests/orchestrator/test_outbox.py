@@ -1,13 +1,17 @@
-"""Rows that the file system refuses: held in order, waited for, given up in the end. On a folder that goes away."""
+"""Rows that the file system refuses: held in order, waited for, given up in the end. On a folder that goes away, and in
+an object store that does.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from cognition.manifest import read_manifest
 from cognition.reader import Reader
 from cognition.records import Event
 from cognition.store import Store
@@ -15,6 +19,7 @@ from orchestrator.errors import UsageError
 from orchestrator.outbox import REFUSED, TAKEN_AGAIN, Outbox
 from orchestrator.rows import Rows, event
 from tests.cognition.factories import make_event
+from tests.object_store import ObjectStore
 
 
 class Told:
@@ -57,6 +62,45 @@ async def test_rows_are_written_in_order_once_the_folder_is_back(tmp_path: Path)
     assert written(tmp_path) == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
     assert told.kinds == [REFUSED, TAKEN_AGAIN]
     outbox.close()
+
+
+async def test_rows_are_written_in_order_once_the_object_store_is_back(object_store: ObjectStore) -> None:
+    uri, told = object_store.uri(), Told()
+    outbox = Outbox(Store.open(uri), 60.0, told)
+    outbox.put(make_event(0))
+    with object_store.refusing():
+        outbox.put(make_event(1), make_event(2))
+        outbox.put(make_event(3))
+        waiting = asyncio.create_task(outbox.on_disk())
+        await asyncio.sleep(0.6)
+        assert not waiting.done()
+    await waiting
+    assert [row.created_at for row in Reader(uri).rows(Event)] == [0.0, 1.0, 2.0, 3.0]
+    assert told.kinds == [REFUSED, TAKEN_AGAIN]
+    outbox.close()
+
+
+async def test_an_object_store_that_takes_its_time_to_refuse_holds_nobody_up(object_store: ObjectStore) -> None:
+    outbox = Outbox(Store.open(object_store.uri()), 60.0, Told())
+    opened, asked = threading.Event(), threading.Event()
+    opened.set()
+    let_through: list[bool] = []
+
+    def slow(method: str, key: str) -> bool:
+        asked.set()
+        let_through.append(opened.wait(30))
+        return True
+
+    with object_store.refusing(slow):
+        outbox.put(make_event(1))
+        opened.clear()
+        asked.clear()
+        while not asked.is_set():
+            await asyncio.sleep(0.01)
+        opened.set()  # by whoever goes on meanwhile
+    await outbox.on_disk()
+    outbox.close()
+    assert all(let_through)
 
 
 async def test_patience_ends_for_all_who_wait(tmp_path: Path) -> None:
@@ -126,3 +170,49 @@ async def test_a_read_alone_is_waited_for_as_well(tmp_path: Path) -> None:
     back(tmp_path)
     assert await rows.read(lambda: len(Reader(tmp_path).rows(Event))) == 1
     rows.close()
+
+
+def groups(folder: Path) -> int:
+    return read_manifest(folder / "lineage").generation
+
+
+async def test_rows_that_come_faster_than_the_disk_may_take_are_committed_together_and_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.outbox._MOST_SAVED_S", 0.0)
+    outbox = Outbox(Store.open(tmp_path), 60.0, Told())
+    outbox.put(make_event(0))
+    alone = groups(tmp_path)
+    for number in range(1, 40):
+        outbox.put(make_event(number))
+    await outbox.on_disk()
+    assert written(tmp_path) == [float(number) for number in range(40)]
+    assert groups(tmp_path) <= alone + 3, "the first went alone, the others together"
+    outbox.put(make_event(40))
+    outbox.close()
+    assert written(tmp_path)[-1] == 40.0, "nothing waits behind the end"
+
+
+async def test_a_campaign_that_writes_seldom_never_waits(tmp_path: Path) -> None:
+    outbox = Outbox(Store.open(tmp_path), 60.0, Told())
+    for number in range(5):
+        outbox.put(make_event(number))
+        assert written(tmp_path)[-1] == float(number)
+    outbox.close()
+
+
+async def test_what_is_no_group_spoils_none_of_those_that_it_was_to_be_committed_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.outbox._MOST_SAVED_S", 0.0)
+    outbox = Outbox(Store.open(tmp_path), 60.0, Told())
+    outbox.put(make_event(0))
+    outbox.put(make_event(1))
+    outbox.put(make_event(0))
+    outbox.put(make_event(2))
+    with pytest.raises(UsageError, match="in the store already"):
+        await outbox.on_disk()
+    assert written(tmp_path)[:2] == [0.0, 1.0]
+    outbox.put(make_event(3))  # as the last word of a campaign that stops
+    assert written(tmp_path) == [0.0, 1.0, 2.0, 3.0]
+    outbox.close()

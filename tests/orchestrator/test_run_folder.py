@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import UsageError
-from orchestrator.run_folder import LEASE, RunFolder, fresh_path
+from orchestrator.lease import LEASE
+from orchestrator.run_folder import RunFolder, fresh_path
 
 CONFIG = {"seed": 0, "budget": {"candidates": 4}, "scale": {"stages": [{"name": "explore", "steps": 5}]}}
 
@@ -25,7 +26,7 @@ from orchestrator.run_folder import RunFolder
 folder = RunFolder(Path(sys.argv[1]))
 folder.claim({config!r}, {{}}, time.time())
 print("held", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -74,13 +75,13 @@ def test_without_locks_a_heartbeat_decides_whatever_the_clock_says(
     def no_locks(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("orchestrator.run_folder.fcntl.flock", no_locks)
-    monkeypatch.setattr("orchestrator.run_folder.STALE_AFTER_S", 1.5)
-    monkeypatch.setattr("orchestrator.run_folder._LOOK_S", 0.05)
-    monkeypatch.setattr("orchestrator.run_folder.socket.gethostname", lambda: "elsewhere")
+    monkeypatch.setattr("orchestrator.lease.fcntl.flock", no_locks)
+    monkeypatch.setattr("orchestrator.lease.STALE_AFTER_S", 6.0)
+    monkeypatch.setattr("orchestrator.lease._LOOK_S", 0.05)
+    monkeypatch.setattr("orchestrator.lease.socket.gethostname", lambda: "elsewhere")
     driver = RunFolder(tmp_path / "run")
     driver.claim(CONFIG, {}, 0.0)
-    monkeypatch.setattr("orchestrator.run_folder.socket.gethostname", lambda: "here")
+    monkeypatch.setattr("orchestrator.lease.socket.gethostname", lambda: "here")
     hours = 5 * 3600.0
     ended = threading.Event()
 
@@ -166,6 +167,15 @@ def test_fresh_never_touches_an_existing_folder(tmp_path: Path) -> None:
     (tmp_path / "run-2").mkdir()
     assert fresh_path(tmp_path / "run") == tmp_path / "run-3"
     assert fresh_path(tmp_path / "new") == tmp_path / "new"
+
+
+def test_a_file_uri_is_a_path(tmp_path: Path) -> None:
+    folder = RunFolder(f"file://{tmp_path}/run")
+    folder.claim(CONFIG, {}, 1.0)
+    folder.release()
+    assert (folder.place, folder.scratch) == (tmp_path / "run", tmp_path / "run")
+    assert RunFolder.existing(tmp_path / "run").settings() == CONFIG
+    assert fresh_path(f"file://{tmp_path}/run") == f"file://{tmp_path}/run-2"
 
 
 def test_status_and_stop_need_a_campaigns_folder(tmp_path: Path) -> None:

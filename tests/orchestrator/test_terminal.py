@@ -18,7 +18,9 @@ from cognition.records import Candidate, Claim, Event, Record, ReportKind
 from orchestrator.config import Settings, compose, settings_from
 from orchestrator.population import EXPLAINED, Population
 from orchestrator.result import Result
-from orchestrator.terminal import Terminal, show_result
+from orchestrator.run_folder import RunFolder
+from orchestrator.shown_result import show_result
+from orchestrator.terminal import Terminal
 from tests.cognition.factories import make_candidate, make_claim, make_report, make_trial, make_verdict
 
 FIRST = ["1", "design-01", "grammar", "0.890", "2.0100", "0.50", "1,001", "0.25"]
@@ -79,7 +81,7 @@ def campaign(settings: Settings, *rows: Record) -> Any:
         population=Population(rows),
         cluster=SimpleNamespace(num_slots=4, num_gpus=0, description="local Ray"),
         flow=SimpleNamespace(num_open=3),
-        folder=SimpleNamespace(path=Path("runs/x")),
+        folder=RunFolder(Path("runs/x")),
         set_aside=(),
         layers=(),
         started_at=0.0,

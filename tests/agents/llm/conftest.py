@@ -59,7 +59,7 @@ def bench() -> Iterator[Callable[..., Bench]]:
             answer: Callable[[Any], str] = lambda asked: "FINE",
             faults: dict[str, dict[str, float]] | None = None,
             limits: Limits | None = None,
-            delay_s: float = 3.0,
+            delay_s: float = 30.0,
             environment: dict[str, str] | None = None,
             corrections: int = 1,
             retries: int = 3,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
@@ -22,6 +24,7 @@ from tests.agents.llm.conftest import PRICE, QUESTION, Bench, fine
 from tests.model_server.server import FAULTS, Asked
 
 MakeBench = Callable[..., Bench]
+SILENT = ("drop", "delay", "malformed_body")  # faults after which nobody can tell what the call has cost
 
 
 class Once(dict[str, float]):
@@ -79,7 +82,7 @@ async def test_an_answer_is_booked_as_the_server_counts_it(bench: MakeBench) -> 
 async def test_a_fault_is_survived_and_every_attempt_is_booked(
     bench: MakeBench, fault: str, outcome: CallOutcome
 ) -> None:
-    made = once(bench, fault, timeout_s=1.0 if fault == "delay" else 60.0)
+    made = once(bench, fault, timeout_s=4.0 if fault == "delay" else 60.0)  # the second answer has to be in time
     assert await made.client.ask(QUESTION, fine) == "FINE"
     first, second = await made.calls()
     assert (first.outcome, second.outcome) == (outcome, CallOutcome.answered)
@@ -214,12 +217,16 @@ async def test_the_same_question_is_not_paid_for_twice(bench: MakeBench) -> None
 async def test_no_more_calls_at_once_than_the_model_takes(bench: MakeBench) -> None:
     made = bench(concurrency=2)
     server, at_once, most = made.servers["one"], [0], [0]
+    counting, two = threading.Lock(), threading.Barrier(2)
 
     def slow(asked: Asked) -> str:
-        at_once[0] += 1
-        most[0] = max(most[0], at_once[0])
+        with counting:
+            at_once[0] += 1
+            most[0] = max(most[0], at_once[0])
+        two.wait(50)  # one alone would never be answered
         time.sleep(0.1)
-        at_once[0] -= 1
+        with counting:
+            at_once[0] -= 1
         return "FINE"
 
     server.answer = slow
@@ -319,10 +326,12 @@ async def test_every_fault_at_a_fifth_and_the_books_agree(bench: MakeBench) -> N
     calls = await made.calls()
     books = made.servers["one"].books
     assert len(calls) >= len(books.served)  # a connection that broke may never have reached the server
-    assert sorted(c.output_tokens for c in calls if c.outcome.charged) == sorted(
-        s.completion_tokens for s in books.answered()
-    )
+    charged = Counter(call.output_tokens for call in calls if call.outcome.charged)
+    answered = Counter(served.completion_tokens for served in books.answered())
     unanswered = [call for call in calls if call.outcome.unanswered]
     assert unanswered
+    assert charged <= answered
+    late = (answered - charged).total()  # on a busy machine an answer may come when nobody waits for it any more
+    assert late <= len(unanswered) - sum(not served.answered and served.fault in SILENT for served in books.served)
     assert all(call.held_usd > 0 for call in unanswered)
     assert math.isclose(made.purse.ledger.total().usd, sum(call.usd + call.held_usd for call in calls), rel_tol=1e-9)

@@ -58,7 +58,7 @@ def stall() -> Iterator[Make]:
             environment: dict[str, str] | None = None,
             **settings: Any,
         ) -> Stall:
-            server = stack.enter_context(ModelServer(lambda asked: "", faults=faults, delay_s=3.0))
+            server = stack.enter_context(ModelServer(lambda asked: "", faults=faults, delay_s=30.0))
             own = EmbeddingSettings(
                 model="openai/vectors", api_base=server.url, price=PRICE, **{"timeout_s": 60.0, **settings}
             )
@@ -120,7 +120,7 @@ async def test_a_batch_is_one_call_and_is_booked_as_the_server_counts_it(stall: 
     ],
 )
 async def test_a_fault_is_survived_and_every_attempt_is_booked(stall: Make, fault: str, outcome: CallOutcome) -> None:
-    made = stall(timeout_s=1.0 if fault == "delay" else 60.0)
+    made = stall(timeout_s=4.0 if fault == "delay" else 60.0)  # the second answer has to be in time
     made.server.faults = Once(fault)
     assert (await made.embedder.embed(TEXTS)).shape == (3, 64)
     first, second = await made.calls()

@@ -9,7 +9,7 @@ from models.data import DataSpec
 from models.sandbox.parent import ForkServer
 from models.trial import TrialRun
 
-from .conftest import LINUX, STRAY, await_strays, finish, job, run_trial, strays, with_forward
+from .conftest import LINUX, STRAY, await_no_strays, await_strays, finish, job, run_trial, with_forward
 
 HOSTILE_LOOPS = {
     "loops": with_forward("rename()", "while True: time.sleep(0.01)"),
@@ -39,13 +39,13 @@ def test_a_deadline_ends_the_trial_and_every_descendant(
     name: str, jail: str, data: DataSpec, request: pytest.FixtureRequest
 ) -> None:
     server = request.getfixturevalue(jail)
-    run = TrialRun(job(data, RENAME + HOSTILE_LOOPS[name], deadline_s=3.0), server)
+    run = TrialRun(job(data, RENAME + HOSTILE_LOOPS[name], deadline_s=8.0), server)
     seen = threading.Thread(target=await_strays, args=(4 if name == "leaves its session" else 1,))
     seen.start()
     _, trial = finish(run)
     seen.join()
     assert trial.failure is FailureKind.timeout, trial.detail
-    assert strays() == []
+    await_no_strays()
 
 
 @LINUX
@@ -61,7 +61,7 @@ def test_cancel_from_another_thread_ends_the_trial_at_once(cuda_server: ForkServ
     _, trial = finish(run)
     canceller.join()
     assert (trial.status, trial.failure) == (TrialStatus.failed, FailureKind.cancelled)
-    assert strays() == []
+    await_no_strays()
 
 
 @LINUX

@@ -16,7 +16,7 @@ from .conftest import (
 )
 
 
-def exam(source: str, deadline_s: float = 60) -> ExamJob:
+def exam(source: str, deadline_s: float = 300) -> ExamJob:
     return ExamJob(
         candidate_id="c",
         number=3,
@@ -56,7 +56,7 @@ def test_an_honest_candidate_passes_the_gate(server: ForkServer) -> None:
     ],
 )
 def test_every_end_of_an_examination_is_a_report(server: ForkServer, source: str, kind: ReportKind, words: str) -> None:
-    job = exam(source, deadline_s=2 if kind is ReportKind.timeout else 60)
+    job = exam(source, deadline_s=2 if kind is ReportKind.timeout else 300)
     report = examine(dataclasses.replace(job, policy=False), server)
     assert report.kind is kind, report.detail
     assert words in report.detail

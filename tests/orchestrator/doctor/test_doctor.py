@@ -9,8 +9,9 @@ import pytest
 from orchestrator.config import compose, settings_from
 from orchestrator.doctor.__main__ import examine, main
 from orchestrator.doctor.findings import Verdict
+from tests.orchestrator.small import PATIENT
 
-TINY = ("+campaign=linear_attn", "scale=tiny", "data.max_bytes=1500000", "tracking=none")
+TINY = ("+campaign=linear_attn", "scale=tiny", "data.max_bytes=1500000", "tracking=none", *PATIENT)
 
 
 def test_on_a_healthy_machine_every_pool_trains_and_nothing_is_left(ray_here: None, tmp_path: Path) -> None:

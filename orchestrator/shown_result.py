@@ -1,0 +1,168 @@
+"""What a campaign came to, on a terminal: the leaderboard, differences to the best baseline, where to look next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from agents.brief import Member
+from cognition.folders import joined
+from cognition.records import Candidate, Claim
+from orchestrator.burn import figure
+from orchestrator.founders import BASELINE_ARM
+from orchestrator.prediction import correlation_line
+from orchestrator.result import Result
+
+
+def show_result(console: Console, result: Result, num_candidates: int) -> None:
+    """Leaderboard, differences to the best baseline by stage, where the files are, two queries to try."""
+    if result.resumed_finished:
+        console.print(
+            f"\n{result.folder} is finished ({num_candidates} candidates); its results again. "
+            "A larger budget.candidates extends it, run.fresh=true starts another.",
+            markup=False,
+        )
+    for fragment in result.set_aside:
+        console.print(f"set aside   damaged fragment {fragment.file} ({fragment.reason})", markup=False)
+    console.print(_leaderboard(result))
+    for stage in result.stages[1:]:
+        claims = [claim for claim in result.claims if claim.stage == stage]
+        if claims:
+            console.print(_claims(claims, result))
+    for correlation in result.correlations:
+        console.print(f"ranks       {correlation_line(correlation)}", markup=False)
+    if result.claims:
+        console.print(_answer(result), markup=False)
+    slot_hours = sum(row.settled.slot_hours for row in result.spend)
+    gpu_hours = sum(row.settled.gpu_hours for row in result.spend)
+    gpus = f"{figure(gpu_hours)} GPU-hours, " if gpu_hours else ""
+    place = shlex.quote(str(result.folder))
+    console.print(
+        f"\nspent       {slot_hours * 60:.1f} slot-minutes, {gpus}{clock(result.elapsed_s)} on the clock, "
+        f"{_money(result)}\n"
+        f"files       {joined(result.folder, 'lineage')} (Parquet), {joined(result.folder, 'config.yaml')}\n"
+        f'ask         python -m cognition sql "SELECT * FROM leaderboard LIMIT 10" --run {place}\n'
+        f'            python -m cognition sql "SELECT arm, count(*), min(loss) FROM candidates JOIN trials '
+        f"USING (candidate_id) WHERE stage = '{result.stages[0]}' GROUP BY arm\" --run {place}",
+        markup=False,
+    )
+    if result.stopped_by:
+        told = result.stopped_by
+        if "command goes on" not in told and "goes on from here" not in told:
+            told += ": the same command goes on from here"
+        console.print(f"stopped     {told}", markup=False)
+
+
+def _money(result: Result) -> str:
+    """Dollars for models, and what is still reserved for calls that nobody answered."""
+    usd = sum(row.settled.usd for row in result.spend)
+    held = sum(row.held.usd for row in result.spend)
+    num_held = sum(row.num_held for row in result.spend)
+    text = f"{usd:.2f} USD"
+    if num_held:
+        text += f" and {held:.2f} USD reserved for {num_held} calls without an answer"
+    return text
+
+
+def _leaderboard(result: Result) -> Table:
+    table = Table(title=f"Leaderboard ({result.stages[0]})", title_justify="left")
+    for column in ("#", "candidate", "arm", "fitness", "val loss", "recall", "params", "MFLOPs/token"):
+        table.add_column(column, justify="left" if column in ("candidate", "arm") else "right")
+    ranked = sorted(
+        (m for m in result.members if m.fitness is not None), key=lambda m: (-(m.fitness or 0), m.candidate.number)
+    )
+    shown = ranked[:8] + [m for m in ranked[8:] if m.candidate.arm == BASELINE_ARM]
+    for member in shown:
+        table.add_row(*_cells(member))
+    return table
+
+
+def _cells(member: Member) -> Sequence[str | Text]:
+    report, verdict = member.report, member.verdict
+    assert verdict is not None
+    # Counted in the saved weights, by a process that ran nothing of the candidate's; the report's is its own word.
+    counted = next((t.num_parameters for t in member.trials if t.stage == verdict.stage and t.num_parameters), None)
+    recall = f"{verdict.benchmark:.2f}" if verdict.benchmark is not None else "-"
+    return (
+        str(member.candidate.number),
+        Text(short(member.candidate.name, 48)),
+        member.candidate.arm,
+        f"{verdict.fitness:.3f}" if verdict.fitness is not None else "-",
+        f"{verdict.loss:.4f}" if verdict.loss is not None else "-",
+        recall,
+        f"{counted:,}" if counted else "-",
+        f"{report.flops_per_token / 1e6:.2f}" if report and report.flops_per_token else "-",
+    )
+
+
+def _claims(claims: Sequence[Claim], result: Result) -> Table:
+    """The claims of one stage."""
+    names = {m.candidate.candidate_id: m.candidate for m in result.members}
+    title = f"{claims[0].stage.capitalize()} (fresh seeds, {spoken(claims[0].split)} data)"
+    table = Table(title=title, title_justify="left")
+    for column in ("#", "candidate", "seeds", "loss", "baseline", "difference [95% interval]"):
+        table.add_column(column, justify="left" if column == "candidate" else "right")
+    for claim in sorted(claims, key=lambda claim: claim.difference):
+        candidate = names.get(claim.candidate_id)
+        table.add_row(
+            str(candidate.number) if candidate else "",
+            Text(short(candidate.name, 48) if candidate else claim.candidate_id),
+            str(claim.num_seeds),
+            _spread(claim.mean_loss, claim.std_loss),
+            _spread(claim.baseline_mean_loss, claim.baseline_std_loss),
+            _interval(claim),
+        )
+    return table
+
+
+def _answer(result: Result) -> str:
+    """The best claim at the highest stage that has any."""
+    highest = max((claim.stage for claim in result.claims), key=result.stages.index)
+    claims = [claim for claim in result.claims if claim.stage == highest]
+    best = min(claims, key=lambda claim: claim.difference)
+    names: dict[str, Candidate] = {m.candidate.candidate_id: m.candidate for m in result.members}
+    candidate, baseline = names[best.candidate_id], names[best.baseline_id]
+    doubt = ""
+    if best.low is None or best.high is None:
+        doubt = ": more seeds are needed to tell"
+    elif best.low <= 0 <= best.high:
+        doubt = ": the interval holds zero, more seeds are needed to tell"
+    return (
+        f"\nBest at {highest}: candidate {candidate.number} ({short(candidate.name)}), {spoken(best.split)} loss "
+        f"{_spread(best.mean_loss, best.std_loss)} over {best.num_seeds} seeds; difference to the best baseline "
+        f"{short(baseline.name)}: {_interval(best)} nats per token{doubt}. "
+        f"It is the best of {len(claims)} there; the interval is not widened for that choice."
+    )
+
+
+def spoken(split: str) -> str:
+    """A split as people write it."""
+    return "held-out" if split == "heldout" else split
+
+
+def _spread(mean: float, std: float | None) -> str:
+    return f"{mean:.4f} ± {std:.4f}" if std is not None else f"{mean:.4f}"
+
+
+def _interval(claim: Claim) -> str:
+    if claim.low is None or claim.high is None:
+        return f"{claim.difference:+.4f} (one seed: no interval)"
+    return f"{claim.difference:+.4f} [{claim.low:+.4f}, {claim.high:+.4f}]"
+
+
+def short(text: str, width: int = 100) -> str:
+    """One printable line: candidates write their own names and tracebacks, and may not drive the terminal."""
+    flat = "".join(letter if letter.isprintable() else " " for letter in text)
+    flat = " ".join(flat.split())
+    return flat if len(flat) <= width else flat[: width - 1] + "…"
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, or hours, minutes and seconds."""
+    minutes, rest = divmod(round(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
