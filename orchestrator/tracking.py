@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cognition.records import Candidate, Metric, Trial
 from orchestrator.config import TrackingSettings
@@ -42,7 +43,9 @@ class Tracker:
         mode = resolved_mode(settings)
         if mode == "none":
             return cls(None)
-        options: Any = ray.remote(num_cpus=0)
+        # Where the driver is: there the key is, and the folder of what is written offline.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        options: Any = ray.remote(num_cpus=0, scheduling_strategy=here)
         return cls(
             options(WandbActor).remote(mode, settings.project, folder.folder.name, str(folder.scratch.resolve()))
         )

@@ -46,6 +46,10 @@ class Raylets:
         )
         assert started.returncode == 0, started.stdout + started.stderr
 
+    def takes_jobs(self) -> bool:
+        """Whether the dashboard answers, which comes after `ray start` on a busy machine."""
+        return self.job("list").returncode == 0
+
     def job(self, *words: str) -> subprocess.CompletedProcess[str]:
         """`ray job ...`, as on a terminal."""
         return subprocess.run(
@@ -68,6 +72,7 @@ def raylets() -> Iterator[Raylets]:
     try:
         ports = (f"--port={gcs}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}")
         cluster.start("head", "--head", "--num-cpus=0", *ports)
+        wait_for(cluster.takes_jobs, told=lambda: "the dashboard does not answer")
         yield cluster
     finally:
         end(mentioning(folder))
@@ -96,12 +101,12 @@ def free_ports(num: int) -> list[int]:
     raise AssertionError("no ports are free")
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
-    """Until it holds; the process has to live meanwhile."""
+def wait_for(condition: Callable[[], bool], told: Callable[[], str], alive: Callable[[], bool] = lambda: True) -> None:
+    """Until it holds; `told` says what is known where it does not, or whoever has to live does not."""
     deadline = time.monotonic() + _PATIENCE_S
     while not condition():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, f"waited in vain:\n{log.read_text()}"
+        assert alive(), told()
+        assert time.monotonic() < deadline, f"waited in vain: {told()}"
         time.sleep(0.5)
 
 

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,6 +34,22 @@ here = ray.get_runtime_context().get_node_id()
 print("SEEN", (here, orchestrator.crew.__file__, *ray.get(Actor.remote().sees.remote())))
 """
 
+# A few trackers of W&B, and the nodes on which they are.
+TRACKERS = """
+import sys, ray
+from pathlib import Path
+from orchestrator.config import TrackingSettings
+from orchestrator.run_folder import RunFolder
+from orchestrator.tracking import Tracker
+from ray.util.state import list_actors
+ray.init(log_to_driver=False)
+folder = RunFolder(Path(sys.argv[1]))
+started = [Tracker.start(TrackingSettings(mode="offline"), folder) for _ in range(4)]
+ray.get([tracker._actor.__ray_ready__.remote() for tracker in started])
+nodes = {actor.node_id for actor in list_actors() if actor.class_name == "WandbActor"}
+print("SEEN", (ray.get_runtime_context().get_node_id(), nodes))
+"""
+
 # Needs longer to end than Ray waits by itself, which is three seconds.
 SLOW_TO_END = """
 import signal, sys, time
@@ -52,6 +69,11 @@ def cluster() -> Iterator[Raylets]:
         key = {"OPENAI_API_KEY": "sk-of-the-other-node"}
         started.start("far", f"--address={started.address}", "--num-cpus=1", '--resources={"far": 1}', environment=key)
         yield started
+
+
+def seen_by(log: str) -> Any:
+    (line,) = re.findall(r"^SEEN (.*)$", log, re.MULTILINE)
+    return ast.literal_eval(line)
 
 
 @pytest.mark.parametrize("root", ["runs", "./runs", "../runs"])
@@ -78,8 +100,7 @@ def test_a_campaign_that_would_lose_its_runs_fails_as_a_job_with_one_line(cluste
 def test_an_actor_on_another_node_runs_the_tree_that_was_sent_and_sees_the_keys_of_its_node(cluster: Raylets) -> None:
     told = cluster.job("submit", *SENT, "--", "python", "-c", PROBE)
     assert told.returncode == 0, told.stdout + told.stderr
-    (line,) = re.findall(r"^SEEN (.*)$", told.stdout, re.MULTILINE)
-    here, driver_file, node, key, actor_file, sees_tests = ast.literal_eval(line)
+    here, driver_file, node, key, actor_file, sees_tests = seen_by(told.stdout)
     assert node != here
     assert key == "sk-of-the-other-node"
     for file in (driver_file, actor_file):
@@ -87,6 +108,13 @@ def test_an_actor_on_another_node_runs_the_tree_that_was_sent_and_sees_the_keys_
     assert not sees_tests  # deploy/job/runtime_env.yaml leaves them out
     listed = cluster.job("list")
     assert "sk-of-the-other-node" not in listed.stdout + listed.stderr
+
+
+def test_wandb_is_written_where_the_driver_is(cluster: Raylets, tmp_path: Path) -> None:
+    told = cluster.job("submit", *SENT, "--", "python", "-c", TRACKERS, str(tmp_path / "run"))
+    assert told.returncode == 0, told.stdout + told.stderr
+    here, nodes = seen_by(told.stdout)
+    assert nodes == {here}
 
 
 def test_a_stopped_job_is_given_time_for_a_clean_end(cluster: Raylets, tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_before_the_time_limit_it_stops_cleanly_and_asks_to_be_queued_again(
             start_new_session=True,
         )
     try:
-        wait_for(lambda: len(trials(runs / "linear_attn")) >= 2, job, log)
+        wait_for(lambda: len(trials(runs / "linear_attn")) >= 2, log.read_text, alive=lambda: job.poll() is None)
         job.send_signal(signal.SIGUSR1)
         assert job.wait(300) == 0, log.read_text()
     finally:
