@@ -45,10 +45,9 @@ class Tracker:
             return cls(None)
         # Where the driver is: there the key is, and the folder of what is written offline.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        options: Any = ray.remote(num_cpus=0, scheduling_strategy=here)
-        return cls(
-            options(WandbActor).remote(mode, settings.project, folder.folder.name, str(folder.scratch.resolve()))
-        )
+        remote: Any = ray.remote(WandbActor)
+        pinned = remote.options(num_cpus=0, scheduling_strategy=here)
+        return cls(pinned.remote(mode, settings.project, folder.folder.name, str(folder.scratch.resolve())))
 
     def trial(self, candidate: Candidate, trial: Trial, curve: Sequence[Metric]) -> None:
         if self._actor is not None:
