@@ -197,7 +197,8 @@ class Crew:
             else:
                 ray.kill(actor)
         if not closed and not head_lost:
-            placement.remove(placement.groups_of_this_job() - self._others)
+            with contextlib.suppress(ray.exceptions.RayError):
+                placement.remove(placement.groups_of_this_job() - self._others)
 
     async def _late(self, role: str, kind: type[Any], *arguments: Any) -> Any:
         """An actor from when it is first asked for."""
