@@ -184,17 +184,22 @@ class Crew:
         """End them, and with the trial engine its trials; without the cluster's head, by asking each itself.
 
         The engine is closed before it is killed: a killed actor's placement groups would stay until the whole Ray job
-        ends, and its scratch folder for good.
+        ends, and its scratch folder for good. Those of one that takes too long to close are removed here.
         """
         if self._tracker is not None and self._tracker.done() and not head_lost:
             self._tracker.result().close()
+        closed = False
         with contextlib.suppress(ray.exceptions.RayError):
             ray.get(self.engine.close.remote(), timeout=_CLOSE_S)
+            closed = True
         for actor in reversed(self._started):
             if head_lost:
                 actor.__ray_terminate__.remote()
             else:
                 ray.kill(actor)
+        if not closed and not head_lost:
+            with contextlib.suppress(ray.exceptions.RayError):
+                placement.remove(placement.groups_of_this_job() - self._others)
 
     async def _late(self, role: str, kind: type[Any], *arguments: Any) -> Any:
         """An actor from when it is first asked for."""

@@ -10,6 +10,7 @@ import json
 import threading
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -77,7 +78,8 @@ class ModelServer:
 
     Args:
         answer: the script.
-        faults: chance of each fault, drawn one after another for each request.
+        faults: chance of each fault, drawn one after another for each request: by what is asked, and how often it was
+            before, so that it does not matter which of several requests arrives first.
         models: the names that it offers.
         delay_s: how long the fault `delay` keeps the client waiting.
         latency_s: how long every answer takes.
@@ -101,7 +103,7 @@ class ModelServer:
         self.delay_s, self.latency_s, self.num_dimensions = delay_s, latency_s, num_dimensions
         self.books = Books()
         self.headers_seen: list[dict[str, str]] = []
-        self._rng = np.random.default_rng(seed)
+        self._seed, self._num_asked = seed, Counter[tuple[str, str]]()
         self._http = _Server(("127.0.0.1", 0), _Handler)
         self._http.owner = self
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
@@ -119,9 +121,13 @@ class ModelServer:
         self._http.shutdown()
         self._http.server_close()
 
-    def draw_fault(self) -> str | None:
+    def draw_fault(self, asked: Asked) -> str | None:
+        question = asked.system, asked.user
+        digest = hashlib.sha256("\0".join(question).encode(errors="surrogatepass")).digest()
+        rng = np.random.default_rng([self._seed, self._num_asked[question], *digest[:8]])
+        self._num_asked[question] += 1
         for name, chance in self.faults.items():
-            if self._rng.random() < chance:
+            if rng.random() < chance:
                 return name
         return None
 
@@ -159,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
                 user="\n".join(body["input"] if embeds else _said(messages)),
                 body=body,
             )
-            entry = Served(asked=asked, fault=owner.draw_fault())
+            entry = Served(asked=asked, fault=owner.draw_fault(asked))
             owner.books.served.append(entry)
         if owner.latency_s:
             time.sleep(owner.latency_s)

@@ -115,6 +115,23 @@ def kill(processes: Sequence[psutil.Process], rng: random.Random) -> psutil.Proc
     return chosen
 
 
+def kill_at_work(running: Running, kind: str, rng: random.Random) -> psutil.Process | None:
+    """SIGKILL to one of that kind, in the middle of a call: stopped first, since it could be done with it meanwhile."""
+    processes = running.of_kind(kind)
+    if not processes:
+        return None
+    chosen = rng.choice(sorted(processes, key=lambda process: process.pid))
+    with contextlib.suppress(psutil.NoSuchProcess):
+        chosen.suspend()
+        while chosen.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
+            time.sleep(0.001)
+        if chosen in running.of_kind(kind):
+            chosen.kill()
+            return chosen
+        chosen.resume()
+    return None
+
+
 def gone(processes: Sequence[psutil.Process], timeout_s: float = 60) -> Sequence[str]:
     """Who is left of them after the time-out, told so that one can see whose it is."""
     _, alive = psutil.wait_procs(processes, timeout=timeout_s)

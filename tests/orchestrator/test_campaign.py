@@ -25,6 +25,7 @@ from orchestrator.campaign import Campaign
 from orchestrator.population import CLIMBED
 from orchestrator.result import Result
 from orchestrator.run_folder import RunFolder
+from tests.orchestrator.small import PATIENT
 
 FOUNDERS = ("delta_net", "linear_attention")  # two, since each is examined by every campaign here
 NUM_CANDIDATES = 4
@@ -36,6 +37,7 @@ TINY = (
     "data.max_bytes=1500000",
     "deterministic=true",
     "flow.look_ahead=3",  # the last numbers see finished ones, so that some have parents
+    *PATIENT,
 )
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,6 +62,14 @@ def essence(folder: Path) -> dict[str, object]:
         "climbed": sorted((e.detail, e.subject) for e in reader.rows(Event) if e.kind == CLIMBED),
         "claims": sorted((c.candidate_id, c.difference, c.low) for c in reader.rows(Claim)),
     }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patience_with_wandb() -> Iterator[None]:
+    """Its runs are written with what time the machine has left: all of them are waited for here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("orchestrator.tracking._DRAIN_S", 300.0)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -303,7 +313,7 @@ def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return []
 
 
-def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool], timeout_s: float = 120) -> None:
+def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool], timeout_s: float = 300) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert process.poll() is None, process.communicate()[1]
@@ -363,10 +373,10 @@ def test_sigkills_lose_nothing_and_repeat_nothing(finished: Result, tmp_path: Pa
 
 
 def test_sigterm_is_a_clean_stop_and_a_second_driver_is_refused(tmp_path: Path) -> None:
-    folder = tmp_path / "stopped"
-    process = start(folder)
+    folder, long = tmp_path / "stopped", "budget.candidates=200"  # so that it runs until it is told to stop
+    process = start(folder, long)
     wait_for(process, lambda: len(rows(folder, Trial)) >= 1)
-    second = start(folder)
+    second = start(folder, long)
     assert second.wait(timeout=200) == 2
     assert f"process {process.pid}" in second.communicate()[1]
     holder = RunFolder(folder).holder(time.time())

@@ -15,6 +15,7 @@ from cognition.reader import Reader
 from orchestrator.campaign import Campaign
 from orchestrator.errors import UsageError
 from orchestrator.result import Result
+from tests.orchestrator.small import PATIENT
 
 MIXER = """
 import torch
@@ -31,8 +32,9 @@ class TokenMixer(nn.Module):
         steps = torch.arange(1, x.shape[1] + 1, dtype=x.dtype)[:, None]
         return self.proj(x.cumsum(1) / steps)
 """
-# Only where the campaign trains it: 4 sequences of 32, which no check of the gate runs in training mode.
-SLOW = "if self.training and x.shape[:2] == (4, 32):\n            for _ in range(60000): torch.mm(x[0], x[0].T)"
+# Only where the campaign trains it: 4 sequences of 32, which no check of the gate runs in training mode. An honest
+# training does not come near it, however busy the machine.
+SLOW = "if self.training and x.shape[:2] == (4, 32):\n            for _ in range(120000): torch.mm(x[0], x[0].T)"
 FLA_STYLE = """
 from __future__ import annotations
 
@@ -95,7 +97,8 @@ def ended(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> Result:
         *(f"run.root={tmp_path_factory.mktemp('runs')}", "run.name=distrust", "cluster.slots=2"),
         *(f"campaign.founders=[{','.join(BASELINES)},'{folder}']", "budget.candidates=1", "stages.verify.best=1"),
         *("arms.weights.grammar=0", "arms.weights.random=0", "+arms.weights.scripted=1"),
-        "flow.gate_deadline_s=12",
+        *PATIENT,
+        *("flow.gate_deadline_s=30", "anomalies.slow_factor=20"),
         proposers={"scripted": ScriptedProposer([ATTEMPTS])},
     )
     return campaign.run()

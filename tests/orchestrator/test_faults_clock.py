@@ -36,7 +36,8 @@ def test_a_clock_that_is_set_changes_no_figure_and_stops_nothing(undisturbed: Pa
             running.wait_for(lambda num=num: len(trials(folder)) >= num, _PATIENCE_S)
             with offset.open("r+b") as file:
                 file.write(struct.pack("d", hours * 3600))
-            assert RunFolder(folder).holder(time.time() + 3600) is not None
+            if num < 7:  # after the last jump the campaign may be over at any moment
+                assert RunFolder(folder).holder(time.time() + 3600) is not None
         code, told = running.end(_PATIENCE_S)
     assert (code, "Traceback" in told) == (0, False), told
     assert ledger(folder) == ledger(undisturbed)

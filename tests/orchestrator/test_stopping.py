@@ -29,6 +29,7 @@ from orchestrator.rows import STOPPED, STOPPING
 from orchestrator.run_folder import RunFolder
 from orchestrator.stopping import Ending, Halt, nearly_done
 from tests.cognition.factories import make_candidate, make_trial
+from tests.orchestrator.small import PATIENT
 from tests.orchestrator.test_trial_engine import order
 
 SCALE = load_scale("tiny")
@@ -37,8 +38,8 @@ Start = Callable[..., subprocess.Popen[str]]
 ROOT = Path(__file__).resolve().parents[2]
 LONG = (  # a trial that lasts long enough to be met under way
     *("+campaign=linear_attn", "campaign.founders=[delta_net,linear_attention]", "stages.verify.best=0"),
-    *("scale=tiny", "scale.stages.explore.steps=250", "scale.stages.explore.report_every=20"),
-    *("scale.stages.explore.deadline_s=600", "data.max_bytes=1500000", "tracking=none", "cluster.slots=2"),
+    *("scale=tiny", "scale.stages.explore.steps=800", "scale.stages.explore.report_every=20"),
+    *("data.max_bytes=1500000", "tracking=none", "cluster.slots=2", *PATIENT),
 )
 
 
@@ -182,15 +183,20 @@ def lost_in(folder: Path) -> list[Charge]:
     return [charge for charge in rows(folder, Charge) if charge.outcome is ChargeOutcome.lost]
 
 
-def test_a_stop_finishes_what_is_nearly_done_and_charges_the_rest(ray_here: None, tmp_path: Path) -> None:
+def test_a_stop_finishes_what_is_nearly_done_and_charges_the_rest(
+    ray_here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "stopped"
 
     def run(*overrides: str, views: Sequence[Any] = ()) -> Result:
         return Campaign.compose(*overrides_for(folder, "budget.candidates=0", *overrides), views=views).run()
 
-    # Nothing is finished: what ran is lost, and charged.
+    # Nothing is finished: what ran is lost, and charged. The engine is killed before it could give back what the trials
+    # had set aside, without which the next campaign of this process would wait for ever.
     stopper = Stopper()
-    stopped = run("flow.grace_s=0", views=[stopper])
+    with monkeypatch.context() as patch:
+        patch.setattr("orchestrator.crew._CLOSE_S", 0.0)
+        stopped = run("flow.grace_s=0", views=[stopper])
     assert stopped.stopped_by == "the test"
     assert rows(folder, Trial) == []
     assert {charge.trial_id for charge in lost_in(folder)} >= {trial.trial_id for trial in stopper.running}

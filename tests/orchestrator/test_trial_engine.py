@@ -31,8 +31,17 @@ def order(name: str, source: str = "", pool: str = "small") -> Order:
     return Order(job=job, pool=pool)
 
 
+def await_file(path: Path) -> None:
+    until = time.monotonic() + 150
+    while not path.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+
+
 class ScriptedHost(tune.Trainable):  # type: ignore[misc]
-    """Two points and an outcome; `die` in the source ends the process, `wait` holds the slot for a moment."""
+    """Two points and an outcome; `die` in the source ends the process, `wait` holds the slot for a moment.
+
+    `until PATH` holds it until there is such a file.
+    """
 
     def setup(self, config: dict[str, Any]) -> None:
         self.reset_config(config)
@@ -56,6 +65,8 @@ class ScriptedHost(tune.Trainable):  # type: ignore[misc]
             os._exit(7)
         if self.job.source == "wait":
             time.sleep(0.2)
+        if self.job.source.startswith("until "):
+            await_file(Path(self.job.source.removeprefix("until ")))
         self.num_steps += 1
         if self.num_steps < 3:
             metric = Metric(
@@ -102,9 +113,10 @@ def test_a_trial_comes_back_with_its_curve_and_its_queueing_time(engine: TrialEn
     assert [metric.step for metric in trained.curve] == [1, 2]
 
 
-def test_asking_twice_for_the_same_trial_trains_once(engine: TrialEngine) -> None:
-    first, second = engine.submit(order("twice", "wait")), engine.submit(order("twice", "wait"))
+def test_asking_twice_for_the_same_trial_trains_once(engine: TrialEngine, tmp_path: Path) -> None:
+    first, second = (engine.submit(order("twice", f"until {tmp_path / 'go'}")) for _ in range(2))
     assert first is second
+    (tmp_path / "go").touch()
     assert first.result(timeout=200).trial.trial_id == "twice"
 
 
@@ -120,23 +132,26 @@ def test_hosts_are_reused(engine: TrialEngine) -> None:
     assert len(workers) <= 3
 
 
-def test_running_trials_can_be_seen(engine: TrialEngine) -> None:
-    future = engine.submit(order("seen", "wait"))
-    seen = []
-    while not future.done():
-        seen += [trial.trial_id for trial in engine.running()]
+def test_running_trials_can_be_seen(engine: TrialEngine, tmp_path: Path) -> None:
+    future = engine.submit(order("seen", f"until {tmp_path / 'go'}"))
+    deadline = time.monotonic() + 100
+    while not engine.running() and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert "seen" in seen
+    assert [trial.trial_id for trial in engine.running()] == ["seen"]
+    (tmp_path / "go").touch()
+    assert future.result(timeout=200).trial.succeeded
     assert not engine.running()
 
 
-def test_trials_of_unlike_pools_take_turns_on_one_machine(engine: TrialEngine) -> None:
+def test_trials_of_unlike_pools_take_turns_on_one_machine(engine: TrialEngine, tmp_path: Path) -> None:
     """Two cores: a trial of `whole` has to wait until both are free, and gets them although small ones keep coming."""
     futures = [engine.submit(order(f"small{i}", "wait")) for i in range(6)]
     whole = engine.submit(order("whole", pool="whole"))
-    futures += [engine.submit(order(f"late{i}", "wait")) for i in range(12)]
+    futures += [engine.submit(order(f"late{i}", "wait")) for i in range(11)]
+    futures.append(engine.submit(order("last", f"until {tmp_path / 'go'}")))
     assert whole.result(timeout=200).trial.succeeded
-    assert not all(future.done() for future in futures)
+    assert not futures[-1].done()
+    (tmp_path / "go").touch()
     assert all(future.result(timeout=200).trial.succeeded for future in futures)
 
 
@@ -162,16 +177,15 @@ def test_a_stopped_trial_is_a_row_with_its_reason_and_its_host_hears_of_it(
     assert (trial.steps, trial.train_loss, trial.loss) == (decided.step, decided.loss, None)
     assert 0 < trial.slot_s <= trial.finished_at - trial.queued_at
     assert [metric.step for metric in trained.curve] == list(range(1, decided.step + 1))
-    deadline = time.monotonic() + 30
-    while not (tmp_path / "ended").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    await_file(tmp_path / "ended")
     assert (tmp_path / "ended").read_text() == "hopeless"
     engine.close()
 
 
 def _writes(path: Path) -> Any:
     def end_trial(self: ScriptedHost, reason: str = "") -> None:
-        path.write_text(self.job.trial_id)
+        path.with_suffix(".tmp").write_text(self.job.trial_id)
+        path.with_suffix(".tmp").rename(path)  # whoever finds it finds it whole
 
     return end_trial
 

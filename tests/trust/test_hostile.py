@@ -118,7 +118,10 @@ class Arena:
             problems.append("the fork server was lost")
         if not self._sibling.is_well():
             problems.append("another child of the server, or its folder, was changed")
-        if strange := self._processes() - self._family:
+        until = time.monotonic() + CLEARING_S
+        while (strange := self._processes() - self._family) and time.monotonic() < until:
+            time.sleep(0.1)  # what the kernel still takes apart runs no more
+        if strange:
             problems.append(f"processes are left: {strange}")
         metrics, trial = self._train(honest_source(self._names()), 60)
         if not self._is_honest(metrics, trial):
@@ -204,7 +207,7 @@ class Sibling:
         told = {**subject, "ffn_width": 160, "seed": 0, "device": "cpu"}
         self._child: Child = server.spawn("hidden_states", told, deadline_s=3_600)
         self.pid = self._child.pid
-        until = time.monotonic() + 30
+        until = time.monotonic() + 100
         while "child-" not in (folder := Path(f"/proc/{self.pid}/cwd").resolve().name) and time.monotonic() < until:
             time.sleep(0.01)
         assert "child-" in folder, "the sibling has no scratch folder"
