@@ -39,6 +39,7 @@ from orchestrator.errors import UsageError
 from orchestrator.founders import founder_names
 from orchestrator.language import recorded, require_keys
 from orchestrator.pools import GATE, Pool, check_pools
+from orchestrator.ray_job import require_lasting
 from orchestrator.selection import SelectionSettings
 from orchestrator.stages import Ladder, StageSettings, stages_of
 from orchestrator.values import convert, suggest
@@ -369,6 +370,7 @@ def settings_from(
         require_keys(parts["llm"], os.environ if environment is None else environment)
         parts["arms"] = resolved_arms(parts["arms"], parts["llm"], more_arms)
         settings = Settings(**parts)
+        require_lasting(settings.run.root, os.environ if environment is None else environment)
         prices_of(settings.llm)
         return settings
     except (ValueError, TypeError) as error:

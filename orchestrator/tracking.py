@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cognition.records import Candidate, Metric, Trial
 from orchestrator.config import TrackingSettings
@@ -42,10 +43,11 @@ class Tracker:
         mode = resolved_mode(settings)
         if mode == "none":
             return cls(None)
-        options: Any = ray.remote(num_cpus=0)
-        return cls(
-            options(WandbActor).remote(mode, settings.project, folder.folder.name, str(folder.scratch.resolve()))
-        )
+        # Where the driver is: there the key is, and the folder of what is written offline.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        remote: Any = ray.remote(WandbActor)
+        pinned = remote.options(num_cpus=0, scheduling_strategy=here)
+        return cls(pinned.remote(mode, settings.project, folder.folder.name, str(folder.scratch.resolve())))
 
     def trial(self, candidate: Candidate, trial: Trial, curve: Sequence[Metric]) -> None:
         if self._actor is not None:
