@@ -1,0 +1,39 @@
+"""What the jail costs a training step: the same training in it and outside, in turns."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import replace
+
+from benchmarks.gpu_campaign.outside import Curve, Outside, train_text
+from benchmarks.gpu_campaign.part import Work
+from benchmarks.gpu_campaign.setting import job_for, keep_data_in, settings_for
+
+TURNS = 3
+STEPS = {"cuda": 120, "cpu": 96}
+GOAL = 1.02
+
+
+def measure(work: Work) -> None:
+    """Median seconds per step of every turn, and the ratio of the medians over all."""
+    keep_data_in(work.out)
+    settings = settings_for(work.device)
+    first = settings.scale.stages[0]
+    steps = STEPS[work.device]
+    stage = replace(first, steps=steps, warmup_steps=steps // 10, report_every=steps // 12)
+    job = job_for(settings, work.device, stage=stage)
+    curves: dict[str, list[Curve]] = {"jailed": [], "outside": []}
+    with settings.sandbox.fork_server("cuda") as server:
+        server.start()
+        for turn in range(TURNS):
+            curves["jailed"].append(train_text(server, job))
+            curves["outside"].append(train_text(Outside(device=work.device), job))
+            medians = {way: [statistics.median(curve.seconds) for curve in found] for way, found in curves.items()}
+            together = {
+                way: statistics.median(each for curve in found for each in curve.seconds)
+                for way, found in curves.items()
+            }
+            ratio = together["jailed"] / together["outside"]
+            work.note(turns=turn + 1, step_s=medians, ratio=round(ratio, 4), goal=GOAL)
+            if work.left_s < 1.5 * (work.seconds - work.left_s) / (turn + 1):
+                break
