@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -72,6 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     out = options.out.resolve()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the part under way ends with this process
     failed = run_parts(out, options.device, begun + 60 * options.minutes, options.part)
     print(f"report: {write_report(out)}")
     return 1 if failed else 0

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu_campaign.part import Unfinished, Work
 from benchmarks.gpu_campaign.plan import outcome_of
 from benchmarks.gpu_campaign.setting import keep_data_in, overrides
 from benchmarks.gpu_campaign.shared import best_of, pool_for
 from benchmarks.gpu_campaign.watching import watched
+from benchmarks.gpu_campaign.work import Unfinished, Work
 from cognition.reader import Reader
 from cognition.records import TrialStatus
 from models.sandbox.layer import Device
@@ -29,7 +29,8 @@ QUERIES = {
     "reports": "SELECT kind, count(*) AS num, round(avg(duration_s), 2) AS seconds FROM reports "
     "GROUP BY ALL ORDER BY ALL",
     "candidates": "SELECT arm, count(*) AS num FROM candidates GROUP BY ALL ORDER BY ALL",
-    "claims": "SELECT * FROM claims",
+    "claims": "SELECT number, name, stage, num_seeds, round(mean_loss, 4) AS loss, round(difference, 4) AS difference, "
+    "round(low, 4) AS low, round(high, 4) AS high FROM claims JOIN candidates USING (candidate_id) ORDER BY difference",
 }
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from benchmarks.gpu_campaign.outside import Outside, train_text
-from benchmarks.gpu_campaign.part import Work
 from benchmarks.gpu_campaign.setting import job_for, keep_data_in, settings_for
+from benchmarks.gpu_campaign.work import Work
 from cognition.records import Metric
 from models.sandbox.layer import Limits
 from models.sandbox.parent import ForkServer

@@ -9,9 +9,9 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.gpu_campaign.outside import Outside, Spawner
-from benchmarks.gpu_campaign.part import Work
 from benchmarks.gpu_campaign.setting import REFERENCE, keep_data_in, settings_for
 from benchmarks.gpu_campaign.tasks import CACHES
+from benchmarks.gpu_campaign.work import Work
 from models.sandbox.layer import Limits
 from models.sandbox.parent import Child, ForkServer
 from models.sandbox.sealed import expect, talking
@@ -34,9 +34,9 @@ def measure(work: Work) -> None:
     work.note(jailed_with_cache=_in_jail(work, tasks, told, str(cache)))
     shutil.rmtree(cache, ignore_errors=True)
     for place in ("jailed", "jailed_with_cache", "outside"):
-        for what in ("triton", "inductor"):
+        for what in ("workers", "triton", "inductor"):
             if why := work.figures[place].get(what, {"why": "the child said nothing of it"}).get("why"):
-                raise RuntimeError(f"{what} does not compile {place}: {why}")
+                raise RuntimeError(f"{what} does not compile {place.replace('_', ' ')}: {why.strip().splitlines()[-1]}")
 
 
 def _in_jail(work: Work, tasks: str, told: dict[str, Any], cache: str | None) -> dict[str, Any]:

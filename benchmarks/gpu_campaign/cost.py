@@ -6,8 +6,8 @@ import statistics
 from dataclasses import replace
 
 from benchmarks.gpu_campaign.outside import Curve, Outside, train_text
-from benchmarks.gpu_campaign.part import Work
 from benchmarks.gpu_campaign.setting import job_for, keep_data_in, settings_for
+from benchmarks.gpu_campaign.work import Work
 
 TURNS = 3
 STEPS = {"cuda": 120, "cpu": 96}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from benchmarks.gpu_campaign.part import Work
 from benchmarks.gpu_campaign.setting import job_for, keep_data_in, sandbox_for, settings_for
+from benchmarks.gpu_campaign.work import Work
 from cognition.records import FailureKind, Trial
 from models.commands.trials import run_trials
 from models.sandbox.settings import SandboxSettings

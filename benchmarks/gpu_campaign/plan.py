@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ TIMES: Mapping[Device, Mapping[str, tuple[float, float]]] = {
     },
     "cpu": {
         "child": (10, 180),
-        "compile": (10, 240),
+        "compile": (10, 420),
         "memory": (10, 120),
         "cost": (10, 120),
         "shared": (20, 180),
@@ -127,23 +127,21 @@ def run_parts(out: Path, device: Device, until: float, asked: Sequence[str] | No
 
 def run_part(out: Path, part: str, device: Device, name: str, seconds: float) -> Outcome:
     """One part as a process of its own; what it had written stays, whatever ends it."""
+    if (earlier := outcome_of(out, part, name)) is not None:
+        replace(earlier, state=State.unfinished, detail="cut off", seconds=0.0).write(out)
     words = ["--device", device, "--name", name, "--out", str(out), "--seconds", f"{seconds:.0f}"]
     command = [sys.executable, "-m", "benchmarks.gpu_campaign.part", part, *words]
     found = run_piece(Piece(name=part, command=command, out=None), seconds + _GRACE_S)
     outcome = outcome_of(out, part, name)
-    if outcome is not None and outcome.state is not State.unfinished and outcome.seconds:
-        return outcome  # its own last word
-    figures = outcome.figures if outcome is not None else {}
-    if outcome is not None and "failed" not in found:
+    if outcome is not None and outcome.seconds:  # its own last word
         return outcome
-    why = str(found.get("failed", "it left no outcome"))
     told = Outcome(
         part=part,
         device=name,
         state=State.failed,
-        detail=why,
+        detail=str(found.get("failed", "it left no outcome")),
         seconds=found["seconds"],
-        figures=figures,
+        figures=outcome.figures if outcome is not None else {},
         machine=machine(),
     )
     told.write(out)

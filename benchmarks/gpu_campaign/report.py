@@ -104,15 +104,21 @@ def _compile(figures: Figures) -> list[str]:
     rows, failures = [], []
     for place in ("jailed", "jailed_with_cache", "outside"):
         found = figures.get(place, {})
-        triton, inductor = found.get("triton", {}), found.get("inductor", {})
+        workers, triton, inductor = (found.get(what, {}) for what in ("workers", "triton", "inductor"))
         caches = found.get("caches", {})
         kept = ", ".join(f"{name} {size['files']} files" for name, size in caches.items() if isinstance(size, Mapping))
-        cells = [triton.get("seconds"), inductor.get("first_s"), inductor.get("again_s"), inductor.get("eager_s")]
+        cells = [
+            workers.get("seconds"),
+            triton.get("seconds"),
+            inductor.get("first_s"),
+            inductor.get("again_s"),
+            inductor.get("eager_s"),
+        ]
         rows += [[place.replace("_", " "), *map(_number, cells), kept, _number(caches.get("processes"))]] * bool(found)
-        for what, told in (("Triton", triton), ("Inductor", inductor)):
+        for what, told in (("Workers", workers), ("Triton", triton), ("Inductor", inductor)):
             if why := told.get("why"):
                 failures += ["", f"{what}, {place.replace('_', ' ')}:", "", "```", why.strip(), "```"]
-    heads = ["", "Triton, s", "Inductor: first step, s", "again, s", "eager, s", "caches", "processes"]
+    heads = ["", "workers, s", "Triton, s", "Inductor: first step, s", "again, s", "eager, s", "caches", "processes"]
     return [*_table(heads, rows), *failures] if rows else []
 
 

@@ -34,7 +34,8 @@ OVERRIDES: Mapping[Device, tuple[str, ...]] = {
         "data.vocab_size=8192",
         "data.max_bytes=null",
         "pools=gpu",
-        "pools.gate.limit=4",
+        "pools.gate.limit=8",  # an examination at this width takes half a minute of a core, or more
+        "flow.gate_deadline_s=300",
         f"sandbox.memory_gb={MEMORY_GB:g}",
         "budget.candidates=48",
     ),

@@ -8,11 +8,10 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.gpu_campaign.part import Unfinished, Work
-from benchmarks.gpu_campaign.setting import SLOT, job_for, keep_data_in, settings_for
+from benchmarks.gpu_campaign.setting import job_for, keep_data_in, settings_for
 from benchmarks.gpu_campaign.watching import watched
+from benchmarks.gpu_campaign.work import Unfinished, Work
 from models.sandbox.layer import Device
-from models.slots import slot_named
 from models.trial import TrialJob
 from orchestrator.board import Order
 from orchestrator.config import Settings
@@ -66,7 +65,7 @@ def measure(work: Work) -> None:
 
 
 def _together(num: int, settings: Settings, device: Device) -> dict[str, Any]:
-    """Trials of the baselines, as many at once; hosts are warm before the clock runs."""
+    """Trials of the reference baseline, equal but for the seed; hosts are warm before the clock runs."""
     pool = pool_for(device, num)
     engine = TrialEngine({"explore": pool}, most=num, sandbox=settings.sandbox)
     try:
@@ -99,12 +98,10 @@ def _part_of(settings: Settings) -> Any:
 
 
 def _job(settings: Settings, device: Device, pool: Pool, number: int, stage: Any) -> TrialJob:
-    baselines = slot_named(SLOT).baselines
     return job_for(
         settings,
         device,
         stage=stage,
-        mixer=baselines[number % len(baselines)],
         seed=number,
         card_share=pool.card_share,
         name=f"shared-{pool.cpus:g}-{pool.gpus:g}",

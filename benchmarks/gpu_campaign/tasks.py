@@ -5,6 +5,7 @@ Shapes: B batch, T time, D model width, H heads, V value dim per head.
 
 from __future__ import annotations
 
+import operator
 import os
 import time
 import traceback
@@ -25,6 +26,7 @@ from models.scale import Recipe
 from models.slots import published_source
 
 CACHES = {"triton": "TRITON_CACHE_DIR", "inductor": "TORCHINDUCTOR_CACHE_DIR", "cuda": "CUDA_CACHE_PATH"}
+_WORKERS_S = 60.0
 _BOUND = 1e-3  # of what the fused kernels may differ from the definition, relative
 
 warm_up = tasks.warm_up
@@ -45,13 +47,13 @@ def look(channel: Channel) -> None:
 
 
 def compile_all(channel: Channel) -> None:
-    """start {device, stage, mixer} -> for each of triton, inductor: compiled {what, ...} or broken {what, why};
+    """start {device, stage, mixer} -> of workers, triton and inductor each: compiled {what, ...} or broken {what, why};
 
     then caches {NAME: {files, bytes}, processes}.
     """
     start = channel.receive()
     most = 1
-    for what, attempt in (("triton", _triton), ("inductor", _inductor)):
+    for what, attempt in (("workers", _workers), ("triton", _triton), ("inductor", _inductor)):
         try:
             found = attempt(start.text("device"), start.body)
         except Exception as error:  # noqa: BLE001  whatever the jail or the compilers say is what was asked for
@@ -61,6 +63,20 @@ def compile_all(channel: Channel) -> None:
         # Its number as the mounted /proc has it: in the jail os.getpid() is that of its own process namespace.
         most = max(most, len(tree(int(os.readlink("/proc/self")), at_most=1_000)))
     channel.send("caches", {**{name: _size_of(variable) for name, variable in CACHES.items()}, "processes": most})
+
+
+def _workers(device: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    """The processes that Inductor compiles Triton's kernels in, on a GPU: started and asked for a product."""
+    from torch._inductor.compile_worker.subproc_pool import SubprocPool
+
+    begun = time.perf_counter()
+    pool = SubprocPool(2)
+    try:
+        if (found := pool.submit(operator.mul, 6, 7).result(timeout=_WORKERS_S)) != 42:
+            raise ArithmeticError(f"a compiler's process says that 6 x 7 is {found}")
+        return {"seconds": round(time.perf_counter() - begun, 2)}
+    finally:
+        pool.shutdown()
 
 
 def _triton(device: str, told: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,8 +119,9 @@ def _apart(ours: Callable[[], list[torch.Tensor]], theirs: Callable[[], list[tor
 def _inductor(device: str, told: Mapping[str, Any]) -> dict[str, Any]:
     """Forward and backward of the host at the stage's size by torch.compile, as a training does it, and eager."""
     stage = tasks.stage_of(told["stage"])
+    target = reference_parameters(stage.size, "token_mixer")  # before: it loads a mixer, and the last one is compiled
     mixer = load_mixer(published_source("token_mixer", told["mixer"]))
-    width = fit_ffn_width(mixer, stage.size, reference_parameters(stage.size, "token_mixer"))
+    width = fit_ffn_width(mixer, stage.size, target)
     model = build(mixer, stage.size, width, seed=0).to(device)
     inputs_BT = torch.randint(0, stage.size.vocab_size, (min(4, stage.batch_size), stage.length), device=device)
     targets_BT = inputs_BT.roll(-1, 1)

@@ -191,7 +191,8 @@ def _installation() -> tuple[str, ...]:
     if cuda := os.environ.get("CUDA_HOME"):
         folders.add(cuda)
     kept: list[str] = []
-    for folder in sorted(filter(os.path.isdir, folders)):
+    # By their real places: what is linked into a folder is not covered by it.
+    for folder in sorted({os.path.realpath(folder) for folder in folders if os.path.isdir(folder)}):
         if not any(folder.startswith(f"{other}/") for other in kept):
             kept.append(folder)
     return tuple(kept)

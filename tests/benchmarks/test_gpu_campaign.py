@@ -15,13 +15,13 @@ import pytest
 
 from benchmarks.gpu_campaign import PARTS, plan
 from benchmarks.gpu_campaign.install import WheelsError, environment, install, join
-from benchmarks.gpu_campaign.part import Unfinished, Work, work
 from benchmarks.gpu_campaign.plan import Outcome, State, outcome_of, run_part, todo
 from benchmarks.gpu_campaign.report import report, write_report
 from benchmarks.gpu_campaign.setting import settings_for
 from benchmarks.gpu_campaign.shared import USUAL, best_of, pool_for
 from benchmarks.gpu_campaign.watching import read_line, watched
 from benchmarks.gpu_campaign.wheels import name_of, needed, packed
+from benchmarks.gpu_campaign.work import Unfinished, Work, carry_out
 
 ROOT = Path(__file__).resolve().parents[2]
 CARD = "a card"
@@ -154,7 +154,7 @@ def test_how_a_part_ends_is_written_with_the_figures_so_far(tmp_path: Path) -> N
                 raise how
 
         told = Work(part="cost", device="cpu", name=CARD, out=tmp_path, seconds=60.0)
-        assert work("cost", measure, told) == int(isinstance(how, ValueError))
+        assert carry_out(measure, told) == int(isinstance(how, ValueError))
         return outcome_of(tmp_path, "cost", CARD)
 
     for how, state, detail in (
@@ -176,6 +176,17 @@ def test_a_part_that_is_killed_keeps_what_it_had_written(tmp_path: Path, monkeyp
     found = run_part(tmp_path, "cost", "cpu", CARD, 60.0)
     assert found == outcome_of(tmp_path, "cost", CARD)
     assert (found.state, found.detail, found.figures) == (State.failed, "took longer than 60 s", {"speed": 1})
+    monkeypatch.setattr(plan, "run_piece", lambda *_: {"failed": "took longer than 9 s", "seconds": 9.0})
+    found = run_part(tmp_path, "cost", "cpu", CARD, 9.0)  # killed before it wrote anything: not its earlier end
+    assert (found.state, found.detail, found.figures) == (State.failed, "took longer than 9 s", {"speed": 1})
+
+
+def test_a_part_that_has_more_to_do_ends_unfinished(tmp_path: Path) -> None:
+    """In a process of its own, as ever; a campaign is not begun for seconds."""
+    found = run_part(tmp_path, "campaign", "cpu", CARD, 20.0)
+    assert found.state is State.unfinished
+    assert "too little to begin" in found.detail
+    assert todo(tmp_path, CARD, None) == list(PARTS)
 
 
 def test_parts_for_which_no_time_is_left_are_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

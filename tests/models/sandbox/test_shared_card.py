@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -37,7 +38,14 @@ def test_programs_in_the_wide_jail_read_every_folder_of_packages(
 ) -> None:
     outer = tmp_path / "outer" / "lib" / "site-packages"
     outer.mkdir(parents=True)
+    elsewhere = tmp_path / "elsewhere" / "linked"
+    elsewhere.mkdir(parents=True)
+    (outer / "linked").symlink_to(elsewhere)
+    package = ModuleType("linked")
+    package.__path__ = [str(outer / "linked")]
+    monkeypatch.setitem(sys.modules, "linked", package)
     monkeypatch.setattr(sys, "path", [*sys.path, str(outer), str(tmp_path)])
     readable = [Path(os.path.realpath(folder)) for folder in _installation()]
     assert any(outer.is_relative_to(folder) for folder in readable)
+    assert any(elsewhere.is_relative_to(folder) for folder in readable)
     assert not any(tmp_path.joinpath("private").is_relative_to(folder) for folder in readable)
