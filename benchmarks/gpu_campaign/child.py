@@ -39,10 +39,10 @@ def measure(work: Work) -> None:
                 "status": point.status.value,
                 "detail": point.detail,
                 "sealed_loss": point.loss,
-                "slot_s": round(point.slot_s, 2),
-                "train_s": round(point.train_s, 2),
-                "sealed_s": round(run.sealed_s, 2),
-                "tokens_s": _tokens_s(points),
+                "slot_seconds": round(point.slot_s, 2),
+                "training_seconds": round(point.train_s, 2),
+                "sealed_seconds": round(run.sealed_s, 2),
+                "tokens_per_s": _tokens_per_s(points),
                 "peak_gb": round(max((each.peak_bytes or 0 for each in points), default=0) / 1e9, 2),
             }
         )
@@ -58,7 +58,7 @@ def measure(work: Work) -> None:
         raise ArithmeticError(f"losses in the jail and outside are {apart:.2%} apart, {TOLERANCE:.0%} are allowed")
 
 
-def _tokens_s(points: list[Metric]) -> int | None:
+def _tokens_per_s(points: list[Metric]) -> int | None:
     if len(points) < 2 or points[-1].elapsed_s <= points[0].elapsed_s:
         return None
     return round((points[-1].tokens - points[0].tokens) / (points[-1].elapsed_s - points[0].elapsed_s))

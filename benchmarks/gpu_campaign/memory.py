@@ -66,6 +66,6 @@ def _told(trial: Trial) -> dict[str, object]:
         "status": trial.status.value,
         "failure": failure,
         "detail": trial.detail[:300],
-        "slot_s": round(trial.slot_s, 2),
+        "slot_seconds": round(trial.slot_s, 2),
         "loss": trial.loss,
     }

@@ -12,10 +12,10 @@ from benchmarks.gpu_campaign.plan import Outcome, State, outcome_of
 QUESTIONS = {
     "child": "CUDA in a jailed, forked child",
     "compile": "Triton and Inductor in the jail",
-    "memory": "A card's memory, shared",
-    "cost": "Step time in the jail",
-    "shared": "Trials at once on one card",
-    "campaign": "The campaign",
+    "memory": "a card's memory, shared",
+    "cost": "step time in the jail",
+    "shared": "trials at once on one card",
+    "campaign": "founders, grammar, verification",
 }
 
 Figures = Mapping[str, Any]
@@ -44,7 +44,7 @@ def report(outcomes: Mapping[str, Outcome | None]) -> str:
         detail = "" if outcome is None else _cell(outcome.detail)
         lines += [f"| `{part}` | {state} | {seconds} | {detail} |"]
     for part, outcome in outcomes.items():
-        lines += ["", f"## `{part}`: {QUESTIONS[part].lower()}", ""]
+        lines += ["", f"## `{part}`: {QUESTIONS[part]}", ""]
         if outcome is None:
             lines += ["Not yet run."]
             continue
@@ -138,9 +138,10 @@ def _cost(figures: Figures) -> list[str]:
     if "ratio" not in figures:
         return []
     rows = [[way, ", ".join(f"{1e3 * each:.2f}" for each in found)] for way, found in figures["step_s"].items()]
-    ratio, goal = figures["ratio"], figures["goal"]
+    ratio, fastest, goal = figures["ratio"], figures["ratio_of_fastest"], figures["goal"]
     return [
-        f"Jailed over outside: **{ratio:.3f}** (goal: {goal:g} at most), {figures['turns']} turns.",
+        f"Jailed over outside: **{ratio:.3f}** (goal: {goal:g} at most); of the fastest steps {fastest:.3f}; "
+        f"{figures['turns']} turns.",
         "",
         *_table(["", "ms per step, median of each turn"], rows),
     ]
