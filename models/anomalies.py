@@ -18,6 +18,7 @@ from statistics import median
 from cognition.records import FailureKind, Metric, Pace
 
 _FEW_POINTS = 3
+_COMPILING_S = 300.0  # torch.compile and Triton, on a machine that compiles for several trials at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +85,15 @@ def unbelievable(loss: float, pace: Pace | None, limits: AnomalyLimits) -> Anoma
     )
 
 
-def silence_s(report_every: int, pace: Pace | None, limits: AnomalyLimits) -> float | None:
-    """Seconds without a word after which a child counts as silent; None: only its deadline ends it."""
+def silence_s(report_every: int, pace: Pace | None, limits: AnomalyLimits, *, compiling: bool = False) -> float | None:
+    """Seconds without a word after which a child counts as silent; None: only its deadline ends it.
+
+    `compiling`: kernels are about to be compiled for its first steps, of which the pace says nothing.
+    """
     if pace is None or limits.silent_factor is None:
         return None
-    return max(limits.silent_floor_s, limits.silent_factor * report_every * pace.step_s)
+    floor_s = max(limits.silent_floor_s, _COMPILING_S) if compiling else limits.silent_floor_s
+    return max(floor_s, limits.silent_factor * report_every * pace.step_s)
 
 
 def pace_of(curves: Sequence[Sequence[Metric]]) -> Pace | None:

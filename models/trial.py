@@ -55,6 +55,7 @@ class TrialJob:
     anomalies: AnomalyLimits = field(default_factory=AnomalyLimits)
     checkpoints: CheckpointSpec | None = None  # None: when it is cut off it begins anew
     num_processes: int = 1  # that train on it, one per device; each takes its share of every batch
+    card_share: float = 1.0  # of a GPU's memory, that each of its children may hold
 
     def __post_init__(self) -> None:
         slot_named(self.slot)
@@ -225,6 +226,7 @@ class TrialRun:
             "stage": asdict(job.stage),
             "seed": job.seed,
             "device": job.device,
+            "card_share": job.card_share,
             "tasks": [*tasks],
             "text": layout_of(tokens),
             "save_every_s": self._saved.every_s if CANARY not in tasks else None,  # too short to be worth it
@@ -251,7 +253,7 @@ class TrialRun:
         """A task's points, then its weights; steps only rise, so that a child cannot send points without end."""
         plan, last, saved = self._job.stage.plan(task), done, done
         while True:
-            message = self._word(child, task, plan.report_every, max_bytes)
+            message = self._word(child, task, max_bytes, first=last == done)
             _require_task(message, task)
             if message.kind == "weights":
                 self._progress.ffn_width = message.integer("ffn_width", low=8)
@@ -290,9 +292,10 @@ class TrialRun:
         if found is not None:
             raise TrialError(found.kind, found.detail, stopped=True)
 
-    def _word(self, child: Child, task: str, report_every: int, max_bytes: int) -> Message:
+    def _word(self, child: Child, task: str, max_bytes: int, *, first: bool) -> Message:
         """The training child's next point, weights or checkpoint; silence beyond the baseline's ends the trial."""
-        limit_s = silence_s(report_every, self._job.pace, self._job.anomalies)
+        job, every = self._job, self._job.stage.plan(task).report_every
+        limit_s = silence_s(every, job.pace, job.anomalies, compiling=first and job.device != "cpu")
         kinds: tuple[str, ...] = ("point", "weights")
         most = max_bytes
         if self._saved.every_s is not None and task != CANARY:
@@ -326,6 +329,7 @@ class TrialRun:
             ffn_width=self._progress.ffn_width,
             seed=job.seed,
             device=job.device,
+            card_share=job.card_share,
         )
 
     @contextmanager

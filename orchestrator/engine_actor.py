@@ -104,6 +104,7 @@ class EngineRunner:
             data=settings.data,
             device=pool.device,
             num_processes=pool.num_processes,
+            card_share=pool.card_share,
             pace=pace,
             anomalies=settings.anomalies,
             checkpoints=settings.checkpoints.spec(settings.scale.stage(stage)),

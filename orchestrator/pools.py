@@ -63,6 +63,11 @@ class Pool:
         return {name: amount for name, amount in asked.items() if amount > 0}
 
     @property
+    def card_share(self) -> float:
+        """Share of a card's memory that one trial may hold."""
+        return self.gpus if 0 < self.gpus < 1 else 1.0
+
+    @property
     def num_processes(self) -> int:
         """Ranks that one trial trains with."""
         return self.processes or max(1, int(self.gpus))

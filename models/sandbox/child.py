@@ -27,6 +27,7 @@ _MAX_DETAIL = 4_000
 # Given back to the kernel when a task fails: one that was refused memory has left none to say so.
 _RESERVE_BYTES = 4 << 20
 _REFUSED_ALLOCATION = "DefaultCPUAllocator: can't allocate memory"
+_FULL_GPU = "OutOfMemoryError"
 
 
 class TaskError(Exception):
@@ -93,9 +94,9 @@ def _explain(error: BaseException) -> tuple[str, str]:
 
 def kind_of(error: BaseException | None) -> str:
     """What kind of failure an error is whose type names none: memory where an allocation was refused."""
-    # On the CPU torch says so with a plain RuntimeError.
+    # On the CPU torch says so with a plain RuntimeError, on a GPU with a type of its own; this room imports no torch.
     refused = isinstance(error, MemoryError) or (error is not None and _REFUSED_ALLOCATION in _message(error))
-    return "memory" if refused else "error"
+    return "memory" if refused or type(error).__name__ == _FULL_GPU else "error"
 
 
 def trimmed_traceback(error: BaseException) -> str:

@@ -24,6 +24,7 @@ _TO_MEET = ("/sys/bus/pci/devices", "/sys/devices")  # gloo looks for the device
 _SYSTEM = ("/proc", "/sys")
 _DEVICES = ("/dev/nvidia*", "/dev/dri")
 _SHARED_MEMORY = "/dev/shm"
+_PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 _OWN_PACKAGES = ("models", "kernels", "cognition")
 _ROOT = Path(__file__).resolve().parents[2]
 _LOGGED_ABI = 7  # from which on denials are written to the audit log unless that is declined
@@ -184,11 +185,14 @@ def _installation() -> tuple[str, ...]:
         os.path.dirname(os.__file__),
         *(str(_ROOT / name) for name in _OWN_PACKAGES),
         *_folders_of_imports(),
+        # Of a virtual environment within another one, the outer one's too: single files are imported from there.
+        *(path for path in sys.path if os.path.basename(path) in _PACKAGE_FOLDERS),
     }
     if cuda := os.environ.get("CUDA_HOME"):
         folders.add(cuda)
     kept: list[str] = []
-    for folder in sorted(filter(os.path.isdir, folders)):
+    # By their real places: what is linked into a folder is not covered by it.
+    for folder in sorted({os.path.realpath(folder) for folder in folders if os.path.isdir(folder)}):
         if not any(folder.startswith(f"{other}/") for other in kept):
             kept.append(folder)
     return tuple(kept)

@@ -63,6 +63,7 @@ class Subject:
     ffn_width: int
     seed: int
     device: str
+    card_share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,6 +49,7 @@ from models.scale import TEXT, CanarySpec, ModelSize, Recipe, Stage
 from models.slots import SLOTS, published_source, slot_named
 from models.training_state import Saving, TrainingState, arrays_of
 
+_CONTEXT_BYTES = 768 << 20  # of a GPU: driver, kernels and cuBLAS's workspace, for each process
 # What torch loads on first use: _dynamo with an optimiser, the others with a step, a printed tensor, and an import.
 _LAZY_MODULES = (
     "torch._dynamo",
@@ -124,9 +125,9 @@ def examine(channel: Channel) -> None:
 def train(channel: Channel) -> None:
     """Train the tasks that the parent names, in their order, every time from fresh weights.
 
-    start {source, slot, stage, seed, device, tasks, text} -> prepared {target_parameters}, before candidate code runs;
-    then for each task begun {task}, point {task, step, loss, ...} ..., weights {task, ffn_width} + arrays. The tokens
-    of the training split are in the handed files, as `text` tells (models.data.layout_of).
+    start {source, slot, stage, seed, device, card_share, tasks, text} -> prepared {target_parameters}, before candidate
+    code runs; then for each task begun {task}, point {task, step, loss, ...} ..., weights {task, ffn_width} + arrays.
+    The tokens of the training split are in the handed files, as `text` tells (models.data.layout_of).
 
     With save_every_s in the start, checkpoint {task, step, state} + arrays come between the points, that far apart at
     least. With resumes in it, resume {state} + arrays follows, of such a checkpoint: the first task goes on there.
@@ -138,6 +139,7 @@ def train(channel: Channel) -> None:
     resume = _state_of(channel.receive()) if start.body.get("resumes") is True else None
     target_parameters = reference_parameters(stage.size, slot.name)
     channel.send("prepared", {"target_parameters": target_parameters})
+    _keep_to_share(start)
     mixer_class = _load(_source(start), slot.entry)
     try:
         ffn_width = fit_ffn_width(mixer_class, stage.size, target_parameters, slot.name)
@@ -157,13 +159,14 @@ def train(channel: Channel) -> None:
 
 
 def hidden_states(channel: Channel) -> None:
-    """start {source, slot, size, ffn_width, seed, device}; then, as often as the parent likes,
+    """start {source, slot, size, ffn_width, seed, device, card_share}; then, as often as the parent likes,
 
     model + weights -> loaded; tokens + tokens_NT -> hidden + hidden_NTD (float32, after the final norm).
     """
     start = channel.receive()
     size, slot, device = size_of(start.table("size")), slot_named(start.text("slot")), start.text("device")
     seed = start.integer("seed")
+    _keep_to_share(start)
     _seed(seed)
     mixer_class = _load(_source(start), slot.entry)
     model: LanguageModel | None = None
@@ -267,6 +270,27 @@ def _seed(seed: int) -> None:
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed % (1 << 32))
+
+
+def _keep_to_share(start: Message) -> None:
+    """On a GPU, before all else there: torch allocates no more than the trial's share of its memory."""
+    share = start.real("card_share")
+    if start.text("device") != "cpu" and share < 1:
+        device = torch.device(start.text("device"))
+        total_bytes = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(allocated_share(share, total_bytes), device)
+
+
+def allocated_share(share: float, total_bytes: int) -> float:
+    """What is left to torch's allocator of a share of a card: the driver's context takes memory beside it.
+
+    Raises:
+        TaskError: the context alone takes it all.
+    """
+    left = share - _CONTEXT_BYTES / total_bytes
+    if left <= 0:
+        raise TaskError("memory", f"a share of {share:g} of a card of {total_bytes >> 20} MiB is less than its context")
+    return left
 
 
 class _Saver:

@@ -94,6 +94,9 @@ def test_pace_is_the_median_step_and_the_lowest_loss_at_each_point() -> None:
 def test_silence_is_measured_in_the_baselines_own_time() -> None:
     assert silence_s(10, PACE, LIMITS) == pytest.approx(20.0)
     assert silence_s(1, PACE, LIMITS) == LIMITS.silent_floor_s
+    assert silence_s(1, PACE, LIMITS, compiling=True) >= 60
+    assert silence_s(10_000, PACE, LIMITS, compiling=True) == silence_s(10_000, PACE, LIMITS)
+    assert silence_s(10, None, LIMITS, compiling=True) is None
     assert silence_s(10, None, LIMITS) is None
     assert silence_s(10, PACE, replace(LIMITS, silent_factor=None)) is None
 

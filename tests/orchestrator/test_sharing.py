@@ -127,4 +127,5 @@ def test_a_bundle_is_what_ray_is_asked_for() -> None:
     assert pool.bundle == {"CPU": 4, "GPU": 0.5, "memory": 2e9, "accelerator_type:H100": 0.001, "fast_disk": 1}
     assert (pool.num_processes, pool.device) == (1, "cuda")
     assert (Pool(gpus=8).num_processes, Pool(processes=2).num_processes, Pool().device) == (8, 2, "cpu")
+    assert [Pool(gpus=gpus).card_share for gpus in (0, 0.25, 1, 8)] == [1, 0.25, 1, 1]
     assert pool.fitting({"CPU": 16, "GPU": 4, "memory": 1e12, "accelerator_type:H100": 1, "fast_disk": 3}) == 3
