@@ -14,10 +14,10 @@ from benchmarks.gpu_campaign.tasks import CACHES
 from benchmarks.gpu_campaign.work import Work
 from models.sandbox.layer import Limits
 from models.sandbox.parent import Child, ForkServer
-from models.sandbox.sealed import expect, talking
+from models.sandbox.sealed import TrialError, expect, talking
 
 MIXER = {"cuda": REFERENCE, "cpu": "linear_attention"}  # what a C++ compiler is done with soonest
-_DEADLINE_S = 150.0
+_LEAST_S = 10.0
 
 
 def measure(work: Work) -> None:
@@ -29,29 +29,37 @@ def measure(work: Work) -> None:
     work.note(jailed=_in_jail(work, tasks, told, None))
     cache = work.out / "cache" / "compilers"
     shutil.rmtree(cache, ignore_errors=True)
+    cache.mkdir(parents=True)
     variables = {variable: str(cache / name) for name, variable in CACHES.items()}
-    work.note(outside=_asked(Outside(device="cuda", tasks=tasks, variables=variables), told))
+    work.note(outside=_asked(work, Outside(device="cuda", tasks=tasks, variables=variables), told))
     work.note(jailed_with_cache=_in_jail(work, tasks, told, str(cache)))
     shutil.rmtree(cache, ignore_errors=True)
     for place in ("jailed", "jailed_with_cache", "outside"):
         for what in ("workers", "triton", "inductor"):
-            if why := work.figures[place].get(what, {"why": "the child said nothing of it"}).get("why"):
+            found = work.figures[place]
+            if why := found.get(what, {"why": found.get("end", "the child said nothing of it")}).get("why"):
                 raise RuntimeError(f"{what} does not compile {place.replace('_', ' ')}: {why.strip().splitlines()[-1]}")
 
 
 def _in_jail(work: Work, tasks: str, told: dict[str, Any], cache: str | None) -> dict[str, Any]:
     with ForkServer(tasks=tasks, device="cuda", limits=Limits.for_device("cuda"), compile_cache=cache) as server:
-        return _asked(server, told)
+        server.start()  # before the child's time runs
+        return _asked(work, server, told)
 
 
-def _asked(spawner: Spawner, told: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _asked(work: Work, spawner: Spawner, told: dict[str, Any]) -> dict[str, Any]:
+    """What the child said, and why it said no more where it did not come to its end."""
+    found: dict[str, Any] = {"cores": os.cpu_count()}
 
     def spawn(task: str, body: Any) -> AbstractContextManager[Child]:
-        return spawner.spawn(task, body, deadline_s=_DEADLINE_S)
+        return spawner.spawn(task, body, deadline_s=max(_LEAST_S, work.left_s))
 
-    with talking(spawn, "compile_all", told) as child:
-        while (message := expect(child, "compiled", "broken", "caches")).kind != "caches":
-            said = dict(message.body)
-            found[str(said.pop("what"))] = said
-        return {**found, "caches": dict(message.body), "cores": os.cpu_count()}
+    try:
+        with talking(spawn, "compile_all", told) as child:
+            while (message := expect(child, "compiled", "broken", "caches")).kind != "caches":
+                said = dict(message.body)
+                found[str(said.pop("what"))] = said
+            found["caches"] = dict(message.body)
+    except TrialError as error:
+        found["end"] = str(error)
+    return found

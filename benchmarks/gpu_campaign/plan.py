@@ -30,7 +30,7 @@ TIMES: Mapping[Device, Mapping[str, tuple[float, float]]] = {
     },
     "cpu": {
         "child": (10, 180),
-        "compile": (10, 420),
+        "compile": (10, 900),
         "memory": (10, 120),
         "cost": (10, 120),
         "shared": (20, 180),

@@ -115,6 +115,8 @@ def _compile(figures: Figures) -> list[str]:
             inductor.get("eager_s"),
         ]
         rows += [[place.replace("_", " "), *map(_number, cells), kept, _number(caches.get("processes"))]] * bool(found)
+        if end := found.get("end"):
+            failures += ["", f"Cut off, {place.replace('_', ' ')}: {_cell(end)}"]
         for what, told in (("Workers", workers), ("Triton", triton), ("Inductor", inductor)):
             if why := told.get("why"):
                 failures += ["", f"{what}, {place.replace('_', ' ')}:", "", "```", why.strip(), "```"]
