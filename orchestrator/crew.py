@@ -236,7 +236,7 @@ class Crew:
         }
         if not cpus:
             here = ray.get_runtime_context().get_node_id()
-            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node_id=here, soft=True)
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node_id=here, soft=False)
         actor = remote.options(**options).remote(*arguments)
         self._started.append(actor)
         return actor

@@ -50,6 +50,22 @@ nodes = {actor.node_id for actor in list_actors() if actor.class_name == "WandbA
 print("SEEN", (ray.get_runtime_context().get_node_id(), nodes))
 """
 
+# A campaign that ends as soon as its actors are there, and the nodes on which they are.
+AGENTS = """
+import sys, ray
+from orchestrator.campaign import Campaign
+from ray.util.state import list_actors
+
+class Watch:
+    def started(self, campaign):
+        nodes = {actor.class_name: actor.node_id for actor in list_actors() if actor.state == "ALIVE"}
+        print("SEEN", (ray.get_runtime_context().get_node_id(), nodes), flush=True)
+        campaign.halt.ask("seen enough", at_once=True)
+    recorded = tick = ended = failed = lambda *_: None
+
+Campaign.compose(*sys.argv[1:], views=[Watch()]).run()
+"""
+
 # Needs longer to end than Ray waits by itself, which is three seconds.
 SLOW_TO_END = """
 import signal, sys, time
@@ -115,6 +131,15 @@ def test_wandb_is_written_where_the_driver_is(cluster: Raylets, tmp_path: Path) 
     assert told.returncode == 0, told.stdout + told.stderr
     here, nodes = seen_by(told.stdout)
     assert nodes == {here}
+
+
+def test_agents_live_beside_the_driver_where_the_keys_are(cluster: Raylets, tmp_path: Path) -> None:
+    options = (*CAMPAIGN, "data.max_bytes=1500000", f"run.root={tmp_path}")
+    told = cluster.job("submit", *SENT, "--", "python", "-c", AGENTS, *options)
+    assert told.returncode == 0, told.stdout + told.stderr
+    here, nodes = seen_by(told.stdout)
+    actors = {"EngineerActor", "LedgerActor", "TrialEngineActor", "ExaminerActor"}
+    assert {kind: nodes.get(kind) for kind in actors} == dict.fromkeys(actors, here)
 
 
 def test_a_stopped_job_is_given_time_for_a_clean_end(cluster: Raylets, tmp_path: Path) -> None:

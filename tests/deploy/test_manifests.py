@@ -134,14 +134,21 @@ def test_pools_ask_for_no_more_trials_than_their_group_may_grow_to(read: Any) ->
             assert pool.fitting(node["resources"]) * node["max_workers"] >= pool.limit
 
 
-def test_every_pod_and_machine_has_the_keys() -> None:
-    """Ray may place an agent, and a checkpoint, on any."""
-    for pod in pods().values():
-        names = [source["secretRef"]["name"] for source in pod["containers"][0]["envFrom"]]
-        assert names == ["model-keys", "object-store"]
-    options = loaded(LAUNCHER)["docker"]["run_options"]
-    (file,) = [option.partition("=")[2] for option in options if option.startswith("--env-file=")]
-    assert any(f"> {file}" in command for command in loaded(LAUNCHER)["initialization_commands"])
+def test_generated_code_runs_where_no_models_key_is() -> None:
+    def secrets(group: str) -> list[str]:
+        return [source["secretRef"]["name"] for source in pods()[group]["containers"][0]["envFrom"]]
+
+    assert {group: secrets(group) for group in pods()} == {
+        "head": ["model-keys", "object-store"],
+        "explore": ["object-store"],
+        "verify": ["object-store"],
+    }
+    docker = loaded(LAUNCHER)["docker"]
+    keys = "--env-file"
+    assert any(keys in option for option in docker["head_run_options"])
+    assert not any(keys in option for option in [*docker["run_options"], *docker["worker_run_options"]])
+    types = loaded(LAUNCHER)["available_node_types"]
+    assert all(types[name]["initialization_commands"] == [] for name in ("explore", "verify"))
 
 
 def test_the_rayjobs_command_is_a_campaign() -> None:

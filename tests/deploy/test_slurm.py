@@ -118,5 +118,6 @@ def test_before_the_time_limit_it_stops_cleanly_and_asks_to_be_queued_again(
     asked = (tmp_path / "asked").read_text().splitlines()
     starts = {line.partition(":")[0]: line for line in asked if " start " in line}
     assert {node: '"verify"' in line for node, line in starts.items()} == {"n1": False, "n2": False, "n3": True}
+    assert {node: "-u OPENAI_API_KEY" in line for node, line in starts.items()} == {"n1": False, "n2": True, "n3": True}
     assert not mentioning(scratch)
     assert not scratch.exists()
