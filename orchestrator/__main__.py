@@ -7,7 +7,7 @@ import sys
 
 from models.data import DataSpec, in_memory, pack
 from orchestrator.config import compose, known_campaigns, settings_from
-from orchestrator.errors import UsageError
+from orchestrator.errors import Fault, UsageError
 
 HELP = """\
 python -m orchestrator +campaign=NAME [key=value ...]
@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> int:
         result = Campaign(settings, views=[Terminal()]).run()
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return os.EX_TEMPFAIL if isinstance(error, Fault) else 2
     except KeyboardInterrupt:
         return 130
     if result.fault:

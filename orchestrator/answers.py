@@ -9,14 +9,15 @@ from typing import Any
 import ray
 
 from agents.protocols import NoProposal
-from orchestrator.errors import UsageError
+from orchestrator.errors import Fault, UsageError
 
 
 async def answer(call: Any) -> Any:
     """Await an actor's answer; who stops waiting takes the question back.
 
     Raises:
-        UsageError: the actor says so, or its process is gone for good.
+        UsageError: the actor says so.
+        Fault: its process is gone for good.
         NoProposal: the actor's agent says so.
     """
     try:
@@ -30,13 +31,14 @@ async def answer(call: Any) -> Any:
         if isinstance(cause, UsageError | NoProposal):
             raise cause from None
         if isinstance(cause, ray.exceptions.RayActorError):
-            raise UsageError(_gone(cause)) from error
+            raise Fault(_gone(cause)) from error
         raise
     except ray.exceptions.RayActorError as error:
-        raise UsageError(_gone(error)) from error
+        raise Fault(_gone(error)) from error
 
 
 def _gone(error: ray.exceptions.RayActorError) -> str:
     """Which actor it was, without Ray's pages on it."""
     named = re.search(r"class_name: (\w+)", str(error))
-    return f"the process of the campaign's {named[1] if named else 'actor'} ended and cannot be restarted"
+    actor = named[1] if named else "actor"
+    return f"the process of the campaign's {actor} ended and cannot be restarted: the same command goes on"

@@ -7,6 +7,10 @@ class UsageError(ValueError):
     """Bad input. The message says what, the value, and the remedy."""
 
 
+class Fault(UsageError):
+    """Something that is nobody's input failed: the same command goes on. Exit code 75 (EX_TEMPFAIL)."""
+
+
 class BudgetReached(UsageError):
     """Something was not started because its worst cost no longer fits the budget."""
 

@@ -44,7 +44,7 @@ def test_at_the_end_none_is_kept() -> None:
 
 
 def test_the_scheduler_puts_it_in_the_place_of_tunes_own_once() -> None:
-    tune_controller = SimpleNamespace(_actor_cache=_ObjectCache())
+    tune_controller = SimpleNamespace(_actor_cache=_ObjectCache(), get_trials=list, get_live_trials=set)
     scheduler = EarlyStopping({}, 0, lambda _: None)
     try:
         scheduler.on_trial_add(tune_controller, trial=None)

@@ -204,7 +204,7 @@ class Sibling:
 
     def __init__(self, server: ForkServer, source: str) -> None:
         subject = {"source": source, "slot": "token_mixer", "size": dataclasses.asdict(STAGE.size)}
-        told = {**subject, "ffn_width": 160, "seed": 0, "device": "cpu"}
+        told = {**subject, "ffn_width": 160, "seed": 0, "device": "cpu", "card_share": 1.0}
         self._child: Child = server.spawn("hidden_states", told, deadline_s=3_600)
         self.pid = self._child.pid
         until = time.monotonic() + 100
