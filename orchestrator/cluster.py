@@ -148,7 +148,7 @@ def _probe(address: str, timeout_s: float) -> None:
     if target == "auto":
         return
     host, _, port = target.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise UsageError(f"cluster.address is {address!r}: use HOST:PORT, ray://HOST:PORT, auto or local")
     try:
         socket.create_connection((host, int(port)), timeout=timeout_s).close()

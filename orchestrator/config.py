@@ -370,7 +370,8 @@ def settings_from(
         require_keys(parts["llm"], os.environ if environment is None else environment)
         parts["arms"] = resolved_arms(parts["arms"], parts["llm"], more_arms)
         settings = Settings(**parts)
-        require_lasting(settings.run.root, os.environ if environment is None else environment)
+        for key, place in (("run.root", settings.run.root), ("checkpoints.uri", settings.checkpoints.uri)):
+            require_lasting(key, place, os.environ if environment is None else environment)
         prices_of(settings.llm)
         return settings
     except (ValueError, TypeError) as error:

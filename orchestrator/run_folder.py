@@ -20,6 +20,7 @@ from orchestrator.lease import HEARTBEAT_S, LEASE, Holder, lease_of
 
 CONFIG = "config.yaml"
 STOP = "stop.request"
+MEND = "see that the bucket is there, and that AWS_ENDPOINT_URL, AWS_REGION and the keys are set where this runs"
 _SHOWN_DIFFERENCES = 4
 
 # What may change between two starts of the same campaign; everything else is the campaign's identity.
@@ -43,8 +44,10 @@ class RunFolder:
     def __init__(self, place: Place) -> None:
         try:
             self.folder: Folder = folder_at(place)
-        except (ValueError, OSError) as error:
+        except ValueError as error:
             raise UsageError(f"run folder {error}") from error
+        except OSError as error:
+            raise UsageError(f"run folder {place} cannot be reached ({_reason(error)}): {MEND}") from error
         self._lease = lease_of(self.folder)
         self._held = False
         self._watch: threading.Thread | None = None
@@ -222,7 +225,8 @@ class RunFolder:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise UsageError(f"{self.folder.where(name)} cannot be read ({_reason(error)})") from error
+            mend = MEND if self.folder.path is None else "mend its permissions"
+            raise UsageError(f"{self.folder.where(name)} cannot be read ({_reason(error)}): {mend}") from error
 
     def _write(self, name: str, text: str) -> None:
         """Write the file or leave what was there. Raises UsageError when the folder refuses."""

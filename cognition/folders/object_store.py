@@ -35,7 +35,7 @@ class ObjectFolder:
         """By a URI that `require_place` lets through."""
         with _reported(uri):
             filesystem, prefix = fs.FileSystem.from_uri(with_region(uri))
-            return cls(_hardened(filesystem), prefix, uri)
+            return cls(hardened(filesystem), prefix, uri)
 
     def __str__(self) -> str:
         return self._uri
@@ -110,7 +110,7 @@ def _reported(where: str) -> Iterator[None]:
         raise OSError(errno.ENOTCONN, " ".join(str(error).split())[:300], where) from error
 
 
-def _hardened(filesystem: Any) -> Any:
+def hardened(filesystem: Any) -> Any:
     """S3 as it should be here: one request for a small file, and failures that are heard of while they matter.
 
     A URI cannot say so; pickling gives the options that were made of it.

@@ -16,6 +16,8 @@ def require_place(place: Place) -> None:
     if isinstance(place, Path) or "://" not in place:
         return
     parts = urlsplit(place)
+    if not place.startswith(f"{parts.scheme}://"):
+        raise ValueError(f"{place}: write the scheme in small letters, {parts.scheme}://")
     if parts.scheme == "file":
         return
     if parts.scheme in ("abfs", "abfss", "hdfs", "viewfs"):

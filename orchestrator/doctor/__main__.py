@@ -14,10 +14,11 @@ from orchestrator.cluster import check_address, connect, disconnect
 from orchestrator.config import Settings, compose, settings_from
 from orchestrator.doctor.findings import Finding, failed, healthy, ok
 from orchestrator.errors import UsageError
+from orchestrator.run_folder import MEND
 
 
 def main(arguments: list[str]) -> int:
-    """Exit codes: 0 healthy, 1 something failed, 2 bad input."""
+    """Exit codes: 0 healthy, 1 something failed, 2 bad input, 130 Ctrl-C."""
     findings = []
     try:
         settings = settings_from(compose(arguments))
@@ -28,6 +29,8 @@ def main(arguments: list[str]) -> int:
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     if not healthy(findings):
         num = sum(finding.verdict == "failed" for finding in findings)
         print(f"{num} of {len(findings)} checks failed: a campaign would not run as configured")
@@ -45,11 +48,11 @@ def examine(settings: Settings) -> Iterator[Finding]:
     from orchestrator.doctor.checks import check_keys, check_nodes, check_pools, check_storage
     from orchestrator.doctor.node import ask_nodes, facts_here
     from orchestrator.doctor.storage import left_at, problem_with
-    from orchestrator.doctor.trials import check_trials
+    from orchestrator.doctor.trials import PATIENCE_S, check_trials
 
     root = settings.run.root if "://" in settings.run.root else str(Path(settings.run.root).absolute())
     if problem := problem_with(root):
-        yield failed("store", f"{root} cannot be used: {problem}", "choose another run.root")
+        yield failed("store", f"{root} cannot be used: {problem}", f"choose another run.root{_or_mend(root)}")
         return
     yield ok("store", f"{root} can be written and read")
     first = settings.stages[settings.scale.stages[0].name].pool
@@ -71,9 +74,16 @@ def examine(settings: Settings) -> Iterator[Finding]:
                 found.append(finding)
                 yield finding
         if healthy(found):
+            yield ok(
+                "trials", f"one at each stage, for up to {PATIENCE_S / 60:g} minutes where nodes have to come first"
+            )
             yield from check_trials(settings)
     finally:
         disconnect(cluster)
+
+
+def _or_mend(place: str) -> str:
+    return f", or {MEND}" if "://" in place else ""
 
 
 if __name__ == "__main__":

@@ -63,7 +63,9 @@ def check_pools(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
         pool = settings.pools[name]
         fits = sum(pool.fitting(node.resources) for node in nodes)
         if fits:
-            yield ok(f"pool {name}", f"{fits} trials at once on {len(nodes)} nodes")
+            having = sum(pool.fitting(node.resources) > 0 for node in nodes)
+            trials = "one trial" if fits == 1 else f"{fits} trials"
+            yield ok(f"pool {name}", f"{trials} at once, on {having} of {len(nodes)} nodes")
         elif pool.limit is not None:
             told = f"no node has room for a trial now; an autoscaler is asked for up to {pool.limit}"
             yield warning(f"pool {name}", told, "check that some worker group offers what the pool takes")
@@ -101,4 +103,4 @@ def check_keys(settings: Settings, nodes: Sequence[Node], here: Facts) -> Iterat
         lacking = sorted(set(here.keys) - set(node.facts.keys)) if node.facts is not None and node.driver else []
         if lacking:
             told = f"{', '.join(lacking)} set here and not in Ray's workers on node {node.name}"
-            yield failed("keys", told, "set them before `ray start`, or in the runtime_env's env_vars")
+            yield failed("keys", told, "set them before `ray start` there: everybody can read a runtime_env")

@@ -6,6 +6,8 @@ import os
 import platform
 import shutil
 import tempfile
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,7 +30,7 @@ _PATIENCE_S = 180.0
 class Node:
     """One node of the cluster: what Ray knows of it, and what it says itself."""
 
-    name: str  # its address
+    name: str  # its address, and its id where others have the same
     resources: Mapping[str, float]
     driver: bool  # this process runs on it
     facts: Facts | None = None
@@ -58,21 +60,24 @@ def ask_nodes(settings: Settings, place: str, marker: str) -> list[Node]:
     asked: list[tuple[Node, Any]] = []
     here = ray.get_runtime_context().get_node_id()
     device: Device = "cuda" if any(pool.gpus > 0 for pool in settings.pools.values()) else "cpu"
-    for known in ray.nodes():  # type: ignore[no-untyped-call]
-        if not known["Alive"]:
-            continue
-        node = Node(name=known["NodeManagerAddress"], resources=known["Resources"], driver=known["NodeID"] == here)
+    alive = [known for known in ray.nodes() if known["Alive"]]  # type: ignore[no-untyped-call]
+    num_at = Counter(known["NodeManagerAddress"] for known in alive)
+    for known in alive:
+        address = known["NodeManagerAddress"]
+        name = address if num_at[address] == 1 else f"{address} ({known['NodeID'][:6]})"  # several on one machine
+        node = Node(name=name, resources=known["Resources"], driver=known["NodeID"] == here)
         on_it = NodeAffinitySchedulingStrategy(node_id=known["NodeID"], soft=False)
         on_gpu: Device = device if known["Resources"].get("GPU", 0) > 0 else "cpu"
         task: Any = ray.remote(facts_here)
         options = task.options(num_cpus=0, scheduling_strategy=on_it, max_retries=0)
         asked.append((node, options.remote(settings, on_gpu, place, marker)))
-    return [_answered(node, answer) for node, answer in asked]
+    give_up = time.monotonic() + _PATIENCE_S
+    return [_answered(node, answer, max(1.0, give_up - time.monotonic())) for node, answer in asked]
 
 
-def _answered(node: Node, answer: Any) -> Node:
+def _answered(node: Node, answer: Any, timeout_s: float) -> Node:
     try:
-        return replace(node, facts=ray.get(answer, timeout=_PATIENCE_S))
+        return replace(node, facts=ray.get(answer, timeout=timeout_s))
     except (ray.exceptions.RayError, TimeoutError) as error:
         return replace(node, silent=" ".join(str(error).split())[-300:] or type(error).__name__)
 

@@ -60,7 +60,9 @@ def _opened(place: str) -> tuple[Any, str]:
     from pyarrow import fs
 
     if "://" in place:
+        from cognition.folders.object_store import hardened
+
         filesystem, folder = fs.FileSystem.from_uri(with_region(place))
-        return filesystem, folder.rstrip("/")
+        return hardened(filesystem), folder.rstrip("/")
     Path(place).mkdir(parents=True, exist_ok=True)
     return fs.LocalFileSystem(), place

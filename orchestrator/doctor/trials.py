@@ -23,7 +23,7 @@ from orchestrator.engine_actor import TrialEngineActor
 from orchestrator.founders import founder
 
 _TRAIN_S = 20.0  # that it is expected to train, by the scale's own figures
-_PATIENCE_S = 600.0  # a node may have to come first
+PATIENCE_S = 600.0  # a node may have to come first
 
 
 def check_trials(settings: Settings) -> Iterator[Finding]:
@@ -41,7 +41,7 @@ def check_trials(settings: Settings) -> Iterator[Finding]:
 
 
 def _answers(settings: Settings, asked: Mapping[str, Any]) -> Iterator[Finding]:
-    give_up = time.monotonic() + _PATIENCE_S
+    give_up = time.monotonic() + PATIENCE_S
     for stage, answer in asked.items():
         subject = f"pool {settings.stages[stage].pool}"
         try:
@@ -72,7 +72,7 @@ def _order(settings: Settings, stage: Stage) -> Order:
         warmup_steps=min(stage.warmup_steps, steps - 1),
         report_every=max(1, steps // 4),
         probes=(),
-        deadline_s=_PATIENCE_S,
+        deadline_s=PATIENCE_S,
     )
     job = TrialJob(
         trial_id=trial_id_of(reference.candidate_id, stage.name, stage.seeds[0]),

@@ -62,6 +62,9 @@ class Wish:
         for name in ("gpus", "candidates", "trial_s", "climb_factor"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} is {getattr(self, name)}: use a number above zero")
+        for key, option in (("budget.candidates", "--candidates"), ("seed", "--seed")):
+            if given := next((text for text in self.overrides if text.lstrip("+").startswith(f"{key}=")), None):
+                raise UsageError(f"{given} says something else than {option}: use {option} alone")
         if self.engines is not None and not 1 <= self.engines <= self.gpus:
             raise UsageError(f"engines is {self.engines}: use 1 to {self.gpus}, a GPU each at least")
 

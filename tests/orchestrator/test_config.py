@@ -132,3 +132,17 @@ def test_in_deterministic_mode_nothing_is_stopped_above_the_first_stage() -> Non
     given = ["+campaign=linear_attn", "deterministic=true", "+stages.verify.stopping.policy=median"]
     with pytest.raises(UsageError, match=r"stages\.verify\.stopping\.policy is not none.*use none there"):
         settings_from(compose(given))
+
+
+def test_in_a_submitted_job_nothing_may_lie_in_the_folder_that_ray_throws_away() -> None:
+    job = {"RAY_JOB_CONFIG_JSON_ENV_VAR": "{}"}
+    for override, key in (("run.name=x", "run.root"), ("checkpoints.uri=here", "checkpoints.uri")):
+        values = compose(["+campaign=linear_attn", override, *(["run.root=/var/runs"] if key != "run.root" else [])])
+        with pytest.raises(UsageError, match=rf"{key} is .* submitted Ray job.*{key}=s3://"):
+            settings_from(values, environment=job)
+    settings_from(compose(["+campaign=linear_attn", "run.root=s3://b/runs"]), environment=job)
+
+
+def test_a_scheme_in_capitals_is_told() -> None:
+    with pytest.raises(UsageError, match=r"run\.root: S3://b/runs: write the scheme in small letters, s3://"):
+        settings_from(compose(["+campaign=linear_attn", "run.root=S3://b/runs"]))

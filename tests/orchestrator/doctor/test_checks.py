@@ -81,8 +81,8 @@ def test_a_silent_node_and_cards_that_torch_does_not_see_are_failures() -> None:
 def test_pools_are_counted_and_what_can_never_be_placed_is_a_failure() -> None:
     nodes = [node({"CPU": 4.0}), node({"CPU": 2.0})]
     assert {str(found) for found in check_pools(settings(), nodes)} == {
-        "ok    pool explore: 6 trials at once on 2 nodes",
-        "ok    pool verify: 6 trials at once on 2 nodes",
+        "ok    pool explore: 6 trials at once, on 2 of 2 nodes",
+        "ok    pool verify: 6 trials at once, on 2 of 2 nodes",
     }
     (large,) = the_bad(check_pools(settings("pools.verify.cpus=8"), nodes))
     assert (large.verdict, large.told) == (Verdict.failed, "a trial takes CPU 8, and no node has that")

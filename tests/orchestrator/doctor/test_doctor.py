@@ -16,7 +16,14 @@ TINY = ("+campaign=linear_attn", "scale=tiny", "data.max_bytes=1500000", "tracki
 
 def test_on_a_healthy_machine_every_pool_trains_and_nothing_is_left(ray_here: None, tmp_path: Path) -> None:
     found = list(examine(settings_from(compose([*TINY, f"run.root={tmp_path}"]))))
-    assert {finding.subject.split()[0] for finding in found} == {"store", "cluster", "node", "pool", "checkpoints"}
+    assert {finding.subject.split()[0] for finding in found} == {
+        "store",
+        "cluster",
+        "node",
+        "pool",
+        "checkpoints",
+        "trials",
+    }
     assert not [finding for finding in found if finding.verdict is Verdict.failed]
     trained = [finding.told for finding in found if "sealed loss" in finding.told]
     assert [told.split(":")[0] for told in trained] == ["stage explore", "stage verify"]

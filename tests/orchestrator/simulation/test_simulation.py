@@ -117,3 +117,10 @@ def test_impossible_costs_are_refused() -> None:
         Costs(failed_share=1.0)
     with pytest.raises(UsageError, match="candidates is 0"):
         Wish(gpus=1, candidates=0)
+
+
+def test_a_figure_is_given_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--gpus", "4", "--candidates", "20", "budget.candidates=3"]) == 2
+    assert capsys.readouterr().err == (
+        "error: budget.candidates=3 says something else than --candidates: use --candidates alone\n"
+    )
