@@ -90,6 +90,7 @@ def test_a_node_without_the_checkout_is_one_line(stand_ins: dict[str, str], tmp_
     assert told.stderr.startswith(f"error: {tmp_path}/.venv/bin/python is not there: set PROJECT")
 
 
+@pytest.mark.nightly
 def test_before_the_time_limit_it_stops_cleanly_and_asks_to_be_queued_again(
     stand_ins: dict[str, str], scratch: Path, tmp_path: Path
 ) -> None:

@@ -267,6 +267,7 @@ def under_way(folder: Path) -> Population:
     return Population(row for kind in (Trial, Charge, Event) for row in rows(folder, kind))
 
 
+@pytest.mark.nightly
 def test_what_a_killed_campaign_had_under_way_is_charged_once(ray_here: None, start: Start, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
     process = start(folder, "budget.candidates=0")
