@@ -50,11 +50,10 @@ from models.slots import published_source
 from models.trial import ExamJob
 from orchestrator.arms import ARMS
 from orchestrator.config import Settings
-from orchestrator.engine_actor import EngineRunner
+from orchestrator.engine_actor import HOST_RETRIES, EngineRunner
 from orchestrator.errors import BudgetReached, UsageError, reached
 
 _NICENESS = 10
-_HOST_RETRIES = 2  # a dead worker is not the candidate's fault, nor is one death by another's hand
 
 
 def _give_way() -> None:
@@ -262,7 +261,7 @@ class ExaminerActor:
         from models.trial import examine
 
         async with self._one_at_a_time:
-            for _ in range(_HOST_RETRIES):
+            for _ in range(HOST_RETRIES):
                 with contextlib.suppress(SandboxError):  # the fork server was lost, which says nothing of the candidate
                     return await asyncio.to_thread(examine, job, self._server, last_try=False)
             return await asyncio.to_thread(examine, job, self._server)

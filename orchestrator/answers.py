@@ -23,7 +23,7 @@ async def answer(call: Any) -> Any:
     try:
         return await call
     except asyncio.CancelledError:
-        if isinstance(call, ray.ObjectRef) and ray.is_initialized():  # in a simulation nobody else has it
+        if isinstance(call, ray.ObjectRef) and ray.is_initialized():  # a simulation's questions are tasks of its own
             ray.cancel(call)
         raise
     except ray.exceptions.RayTaskError as error:

@@ -28,7 +28,7 @@ _SETTLE_POLL_S = 0.2
 _REBUILD_S = 120.0  # for which a lost engine is waited for
 _ASK_AGAIN_S = 0.5
 _GENERATIONS_AHEAD = 64  # who starts late may not know how many engines there were
-_HOST_RETRIES = 2  # a dead worker is not the candidate's fault, nor is one death by another's hand
+HOST_RETRIES = 2  # a dead worker is not the candidate's fault, nor is one death by another's hand
 _MOST_UNSTARTED = 32  # attempts that no host took
 
 
@@ -112,7 +112,7 @@ class EngineRunner:
         order = Order(job=job, pool=name, number=candidate.number, horizon=horizon)
         share = share_of(settings, stage)
         account, worst = f"{stage}/{candidate.arm}", share.worst(job.stage.deadline_s)
-        tries, furthest, unstarted = 1 + _HOST_RETRIES, 0, 0
+        tries, furthest, unstarted = 1 + HOST_RETRIES, 0, 0
         while True:
             reservation = await self._reserve(account, worst, job.trial_id)
             while (
