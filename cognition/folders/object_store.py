@@ -62,8 +62,24 @@ class ObjectFolder:
             return bool(self._filesystem.get_file_info(self._prefix).type != fs.FileType.NotFound)
 
     def read(self, name: str) -> bytes:
-        with _reported(self.where(name)), self._filesystem.open_input_file(self._key(name)) as file:
-            return bytes(file.read())
+        with _reported(self.where(name)):
+            try:
+                with self._filesystem.open_input_file(self._key(name)) as file:
+                    return bytes(file.read())
+            except OSError as error:
+                if self._is_gone(name):
+                    raise FileNotFoundError(errno.ENOENT, "removed while it was read") from error
+                raise
+
+    def _is_gone(self, name: str) -> bool:
+        """Whether a read failed because there is no such object (any more).
+
+        Opening asks for the size and reading for the bytes; of an object that was removed in between, as fragments
+        are that have been merged, pyarrow does not say that it is missing.
+        """
+        with contextlib.suppress(OSError):
+            return bool(self._filesystem.get_file_info(self._key(name)).type == fs.FileType.NotFound)
+        return False
 
     def write(self, name: str, data: bytes) -> None:
         with _reported(self.where(name)):

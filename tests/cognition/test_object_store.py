@@ -155,6 +155,28 @@ def test_a_manifest_that_is_replaced_between_its_size_and_its_bytes_is_read_agai
     assert replaced.is_set()
 
 
+def test_a_fragment_that_is_removed_between_its_size_and_its_bytes_is_read_where_it_was_merged(
+    remote: Folder, object_store: ObjectStore, clock: Any
+) -> None:
+    merged = threading.Event()
+    with Store.open(remote, clock=clock) as store:
+        for number in range(4):
+            store.append(make_event(number))
+        reader = Reader(remote)
+
+        def meanwhile(method: str, key: str) -> bool:
+            if method == "GET" and "/events/" in key and not merged.is_set():
+                merged.set()
+                store.merge(above=1)
+                clock.seconds += 121
+                store.append(make_event(4))
+            return False
+
+        with object_store.refusing(meanwhile):
+            assert len(reader.rows(Event)) == 5
+    assert merged.is_set()
+
+
 def test_a_store_that_is_away_is_an_os_error_and_not_damage(remote: Folder, object_store: ObjectStore) -> None:
     with Store.open(remote) as store:
         for number in (0, 10, 11):

@@ -52,13 +52,18 @@ print("SEEN", (ray.get_runtime_context().get_node_id(), nodes))
 
 # A campaign that ends as soon as its actors are there, and the nodes on which they are.
 AGENTS = """
-import sys, ray
+import sys, time, ray
 from orchestrator.campaign import Campaign
 from ray.util.state import list_actors
 
+EXPECTED = {"EngineerActor", "LedgerActor", "TrialEngineActor", "ExaminerActor"}
+
 class Watch:
     def started(self, campaign):
-        nodes = {actor.class_name: actor.node_id for actor in list_actors() if actor.state == "ALIVE"}
+        nodes = {}
+        while not EXPECTED <= nodes.keys():  # a campaign does not wait for each of them before it starts
+            time.sleep(0.2)
+            nodes = {actor.class_name: actor.node_id for actor in list_actors() if actor.state == "ALIVE"}
         print("SEEN", (ray.get_runtime_context().get_node_id(), nodes), flush=True)
         campaign.halt.ask("seen enough", at_once=True)
     recorded = tick = ended = failed = lambda *_: None
