@@ -44,6 +44,7 @@ class FailureKind(StrEnum):
     unpromising = "unpromising"  # a stopping policy saw that it would not reach the bar; nothing to mend
     worker_died = "worker_died"  # the Ray worker that hosted the trial ended
     cancelled = "cancelled"
+    corpus = "corpus"  # the node's text cannot be read, or is not the campaign's: the campaign ends
 
 
 class ChargeOutcome(StrEnum):

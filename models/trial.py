@@ -56,6 +56,7 @@ class TrialJob:
     checkpoints: CheckpointSpec | None = None  # None: when it is cut off it begins anew
     num_processes: int = 1  # that train on it, one per device; each takes its share of every batch
     card_share: float = 1.0  # of a GPU's memory, that each of its children may hold
+    corpus: str = ""  # digest that the text must have where it is trained; empty: any
 
     def __post_init__(self) -> None:
         slot_named(self.slot)
@@ -64,7 +65,7 @@ class TrialJob:
     @property
     def digest(self) -> str:
         """Of all that decides what is trained."""
-        told = [self.candidate_id, self.source, self.slot, self.seed, self.device]
+        told = [self.candidate_id, self.source, self.slot, self.seed, self.device, self.corpus]
         text = json.dumps([*told, asdict(self.stage), asdict(self.data)], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -107,8 +108,8 @@ class TrialRun:
     def advance(self) -> Metric | Trial:
         """Wait for the next point of the curve; the Trial ends it, and is handed out again after that.
 
-        A candidate's failure is a Trial. Raises ValueError for a corpus or stage that cannot serve, and SandboxError
-        when no fork server can be started.
+        A failure is a Trial. Raises ValueError for a corpus too small for the stage, and SandboxError when no fork
+        server can be started.
         """
         if self._trial is not None:
             return self._trial
@@ -142,6 +143,8 @@ class TrialRun:
 
     def _attempt(self) -> Generator[Metric, None, Trial]:
         self._progress.elapsed_from = self._started_at
+        if (problem := self._corpus_problem()) is not None:
+            return self._trial_of(TrialStatus.failed, failure=FailureKind.corpus, detail=problem)
         self._server.start()
         text = self._text_windows()
         self._unseen = hashlib.blake2b(text.inputs.tobytes(), digest_size=16).hexdigest()
@@ -168,6 +171,17 @@ class TrialRun:
             status, failure, detail = self._ending or (status, error.kind, error.detail)
             return self._trial_of(status, failure=failure, detail=detail)
         return self._trial_of(TrialStatus.finished, sealed=sealed)
+
+    def _corpus_problem(self) -> str | None:
+        """Why this machine's text cannot serve: losses on another one would not compare."""
+        job, here = self._job, socket.gethostname()
+        try:
+            found = load_corpus(job.data).digest
+        except (ValueError, OSError) as error:
+            return f"the corpus cannot be read on {here}: {error}"
+        if job.corpus and found != job.corpus:
+            return f"the corpus on {here} is another one ({found[:12]}, the campaign's is {job.corpus[:12]})"
+        return None
 
     def _text_windows(self) -> Batch:
         """The same for every candidate and seed: paired differences then vary less."""

@@ -128,13 +128,15 @@ class EngineerActor:
     def __init__(
         self,
         engine: str,
+        corpus: str,
         ledger: str,
         settings: Settings,
         recording: Sequence[LlmCall],
         inbox: Path,
         more: Mapping[str, Proposer],
     ) -> None:
-        runner = EngineRunner(engine=engine, ledger=ray.get_actor(ledger), settings=settings)
+        """`corpus`: digest of the text that trials have to find where they run."""
+        runner = EngineRunner(engine=engine, ledger=ray.get_actor(ledger), settings=settings, corpus=corpus)
         self._engineer = Engineer(runner, _proposers("engineer", ledger, settings, recording, inbox, more))
 
     async def repair(self, candidate: Candidate, evidence: Evidence, brief: Brief) -> Candidate:

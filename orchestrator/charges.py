@@ -27,7 +27,7 @@ _OUTCOMES = {
     TrialStatus.stopped: ChargeOutcome.stopped,
 }
 _TICK_S, _EACH_S = 0.5, 5e-4
-_LOST = (FailureKind.worker_died, FailureKind.cancelled)
+_LOST = (FailureKind.worker_died, FailureKind.cancelled, FailureKind.corpus)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,6 +85,7 @@ class EngineRunner:
     engine: str  # the name of its generations
     ledger: Any
     settings: Settings
+    corpus: str  # digest of the text that every trial has to find where it runs
     generation: int = 0  # of the engine to ask
     find: Callable[[str, int], tuple[int, Any] | None] = _engine_from  # by name, from a generation on
 
@@ -108,6 +109,7 @@ class EngineRunner:
             pace=pace,
             anomalies=settings.anomalies,
             checkpoints=settings.checkpoints.spec(settings.scale.stage(stage)),
+            corpus=self.corpus,
         )
         order = Order(job=job, pool=name, number=candidate.number, horizon=horizon)
         share = share_of(settings, stage)
@@ -122,6 +124,9 @@ class EngineRunner:
                 reservation = await self._reserve(account, worst, job.trial_id, anew=True)
             trial = dataclasses.replace(trained.trial, pool=share.pool, num_gpus=share.num_gpus)
             await self.ledger.settle.remote(reservation, charge_of(candidate, trial, share))
+            if trial.failure is FailureKind.corpus:
+                remedy = "put the driver's data there (the doctor compares all nodes), then the same command goes on"
+                raise UsageError(f"{trial.detail}: {remedy}")
             preempted = trial.failure is FailureKind.worker_died and job.checkpoints is not None
             if trial.failure is FailureKind.worker_died and not trial.worker and unstarted < _MOST_UNSTARTED:
                 unstarted += 1  # a host that had died while it was idle: a lost node leaves as many as it had slots

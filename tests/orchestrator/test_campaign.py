@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -256,6 +258,19 @@ def test_an_unreachable_ray_is_one_line_and_no_wait(tmp_path: Path, capsys: pyte
     assert process.wait(timeout=200) == 2
     _, told = process.communicate()
     assert "no Ray answers at 127.0.0.1:1" in told
+    assert "Traceback" not in told
+
+
+def test_a_server_that_is_no_ray_is_told_at_once(tmp_path: Path) -> None:
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        process = start(tmp_path / "dashboard", f"cluster.address=127.0.0.1:{server.server_port}")
+        try:
+            assert process.wait(timeout=200) == 2
+        finally:
+            server.shutdown()
+    _, told = process.communicate()
+    assert "is no Ray: give the port of `ray start --head`" in told
     assert "Traceback" not in told
 
 
