@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NUM_RAYLETS, NUM_KILLED, NUM_CANDIDATES = 12, 2, 190
 _OBJECT_STORE_BYTES = 100_000_000
 _MOST_STARTS = 4
-_STEPS = 500  # a few seconds of training, so that it and not the examinations set the pace, and slots are held
+_STEPS = 250  # a few seconds of training, so that it and not the examinations set the pace, and slots are held
 _WAIT_S = 3600.0
 _SEED = 0
 
