@@ -7,7 +7,6 @@ of a Trial come from the sealed evaluation (models.sandbox.sealed). Examinations
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import secrets
 import socket
@@ -15,13 +14,13 @@ import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 
-from cognition.records import FailureKind, Metric, Pace, Trial, TrialStatus
+from cognition.records import FailureKind, Metric, Trial, TrialStatus
 from models import canary, probes
-from models.anomalies import AnomalyLimits, anomaly, silence_s, unbelievable
-from models.checkpoints import Checkpoint, CheckpointSpec
-from models.data import Batch, DataSpec, PackedTokens, Tokens, layout_of, load_corpus, windows
+from models.anomalies import anomaly, silence_s, unbelievable
+from models.checkpoints import Checkpoint
+from models.data import Batch, PackedTokens, Tokens, layout_of, load_corpus, windows
 from models.progress import Progress
 from models.sandbox import wire
 from models.sandbox.exam import ExamJob, examine, source_problem
@@ -29,44 +28,14 @@ from models.sandbox.parent import Child, ForkServer, SandboxError, lent
 from models.sandbox.sealed import Sealed, Subject, TrialError, commitment, evaluate, expect, scores_of, talking
 from models.sandbox.wire import Array, Json, Message
 from models.saved_trial import SavedTrial
-from models.scale import CANARY, TEXT, Stage
-from models.slots import slot_named
+from models.scale import CANARY, TEXT
 from models.steady_clock import SteadyClock
+from models.trial_job import TrialJob
 
 __all__ = ["ExamJob", "TrialJob", "TrialRun", "examine"]
 
 _STATE_SLACK_BYTES = 64 << 20  # buffers, beside the parameters that the budget bounds
 _CHECKPOINT_FACTOR = 3  # weights and AdamW's two moments
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrialJob:
-    """A training that is wanted: one candidate, one stage, one seed."""
-
-    trial_id: str
-    candidate_id: str
-    source: str
-    slot: str
-    stage: Stage
-    seed: int
-    data: DataSpec
-    device: str = "cpu"
-    pace: Pace | None = None  # the reference baseline's, once it is known
-    anomalies: AnomalyLimits = field(default_factory=AnomalyLimits)
-    checkpoints: CheckpointSpec | None = None  # None: when it is cut off it begins anew
-    num_processes: int = 1  # that train on it, one per device; each takes its share of every batch
-    card_share: float = 1.0  # of a GPU's memory, that each of its children may hold
-
-    def __post_init__(self) -> None:
-        slot_named(self.slot)
-        self.stage.require_split(self.num_processes)
-
-    @property
-    def digest(self) -> str:
-        """Of all that decides what is trained."""
-        told = [self.candidate_id, self.source, self.slot, self.seed, self.device]
-        text = json.dumps([*told, asdict(self.stage), asdict(self.data)], sort_keys=True)
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 class TrialRun:

@@ -110,21 +110,27 @@ def evaluate(
 @contextmanager
 def talking(spawn: Spawn, task: str, body: Mapping[str, Json]) -> Iterator[Child]:
     """A child for the length of the block; whatever breaks the conversation becomes a TrialError."""
-    with spawn(task, body) as child:
-        try:
-            yield child
-        except wire.PeerSilentError as error:
-            raise TrialError(FailureKind.timeout, f"the deadline passed in {task!r}") from error
-        except wire.PeerGoneError as error:
-            ended = child.kill()
-            kind = FailureKind.worker_died if ended.with_server else FailureKind.child_died
-            if ended.by_outsider:
-                kind = FailureKind.killed
-            if ended.cause is not None:
-                kind = FailureKind(ended.cause)
-            raise TrialError(kind, f"{task}: {ended.describe()}") from error
-        except wire.WireError as error:
-            raise TrialError(FailureKind.error, f"{task}: the child broke the protocol: {error}") from error
+    with spawn(task, body) as child, answering(child, task):
+        yield child
+
+
+@contextmanager
+def answering(child: Child, task: str) -> Iterator[None]:
+    """Whatever breaks the conversation with this child within the block becomes a TrialError that says how it ended."""
+    try:
+        yield
+    except wire.PeerSilentError as error:
+        raise TrialError(FailureKind.timeout, f"the deadline passed in {task!r}") from error
+    except wire.PeerGoneError as error:
+        ended = child.kill()
+        kind = FailureKind.worker_died if ended.with_server else FailureKind.child_died
+        if ended.by_outsider:
+            kind = FailureKind.killed
+        if ended.cause is not None:
+            kind = FailureKind(ended.cause)
+        raise TrialError(kind, f"{task}: {ended.describe()}") from error
+    except wire.WireError as error:
+        raise TrialError(FailureKind.error, f"{task}: the child broke the protocol: {error}") from error
 
 
 def expect(child: Child, *kinds: str, max_array_bytes: int = 0, timeout_s: float | None = None) -> Message:
