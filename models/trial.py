@@ -20,7 +20,8 @@ from cognition.records import FailureKind, Metric, Trial, TrialStatus
 from models import canary, probes
 from models.anomalies import anomaly, silence_s, unbelievable
 from models.checkpoints import Checkpoint
-from models.data import Batch, PackedTokens, Tokens, layout_of, load_corpus, windows
+from models.data import STDLIB, Batch, PackedTokens, Tokens, layout_of, load_corpus, windows
+from models.minimal_pairs import PAIRS, pair_set
 from models.progress import Progress
 from models.sandbox import wire
 from models.sandbox.exam import ExamJob, examine, source_problem
@@ -129,7 +130,8 @@ class TrialRun:
             tasks = (TEXT, *(spec.name for spec in self._job.stage.probes))
             yield from self._train(tasks[tasks.index(before.task) :] if before is not None else tasks, before)
             self._progress.sealed_since = self._clock.now()
-            sealed = self._evaluate({TEXT: text} | self._probe_sets(), self._job.stage.audit_positions)
+            sets = {TEXT: text} | self._probe_sets()
+            sealed = self._evaluate(sets, self._job.stage.audit_positions, self._pairs())
             if found := unbelievable(sealed.scores[TEXT].loss, self._job.pace, self._job.anomalies):
                 raise TrialError(found.kind, found.detail)
         except TrialError as error:
@@ -152,7 +154,15 @@ class TrialRun:
             for spec in self._job.stage.probes
         }
 
-    def _evaluate(self, eval_sets: Mapping[str, Batch], audit_positions: int) -> Sealed:
+    def _pairs(self) -> Batch | None:
+        """Drawn like a probe's items, by the text's weights."""
+        spec, data = self._job.stage.minimal_pairs, self._job.data
+        if spec is None:
+            return None
+        seed = self._draw(PAIRS, self._progress.weights[TEXT])
+        return pair_set(spec.texts(seed, is_source_code=data.source == STDLIB), load_corpus(data).tokenizer)
+
+    def _evaluate(self, eval_sets: Mapping[str, Batch], audit_positions: int, pairs: Batch | None = None) -> Sealed:
         return evaluate(
             self._subject(),
             self._progress.weights,
@@ -160,6 +170,7 @@ class TrialRun:
             self._spawn,
             audit_positions=audit_positions,
             salt=secrets.token_hex(16),  # told to nobody, so that no child can steer which positions are drawn
+            pairs=pairs,
         )
 
     def _canary(self) -> Generator[Metric, None, None]:
@@ -335,7 +346,9 @@ class TrialRun:
     ) -> Trial:
         job, seen, finished_at = self._job, self._progress, self._clock.now()
         scores = scores_of(job.stage, sealed, seen.canary)
-        accuracies = [score.value for score in scores if score.chance is not None]
+        pairs = job.stage.minimal_pairs
+        left_out = f"{PAIRS}_accuracy" if pairs is not None and not pairs.in_benchmark else None
+        accuracies = [score.value for score in scores if score.chance is not None and score.name != left_out]
         return Trial(
             trial_id=job.trial_id,
             candidate_id=job.candidate_id,

@@ -17,7 +17,7 @@ def score(channel: Channel) -> None:
     """start {size, slot}; then, as often as the parent likes,
 
     count {shapes} -> counted {num_parameters, target_parameters, tolerance};
-    score + hidden_NTD, head_VD, targets_NT -> scored {loss, stderr, accuracy, accuracy_stderr, num_items}.
+    score | score_pairs + hidden_NTD, head_VD, targets_NT -> scored {loss, accuracy, their errors, num_items}.
     """
     start = channel.receive()
     target_parameters = reference_parameters(size_of(start.table("size")), start.text("slot"))
@@ -36,8 +36,9 @@ def score(channel: Channel) -> None:
 
 
 def _scored(request: Message) -> dict[str, Json]:
+    rule = evaluator.score_pairs if request.kind == "score_pairs" else evaluator.score
     try:
-        scores = evaluator.score(
+        scores = rule(
             request.array("hidden_NTD"), request.array("head_VD"), request.array("targets_NT").astype(np.int64)
         )
     except evaluator.NonFiniteScore as error:

@@ -12,6 +12,7 @@ from torch import nn
 
 from models import probes
 from models.loading import LoadError, load_mixer
+from models.minimal_pairs import PairSpec
 from models.sandbox.child import TaskError, kind_of
 from models.sandbox.wire import Message
 from models.scale import CanarySpec, ModelSize, Recipe, Stage
@@ -34,6 +35,7 @@ def stage_of(table: Mapping[str, Any]) -> Stage:
             "canary": CanarySpec(**table["canary"]),
             "recipe": Recipe(**table["recipe"]),
             "seeds": tuple(table["seeds"]),
+            "minimal_pairs": PairSpec(**pairs) if (pairs := table.get("minimal_pairs")) is not None else None,
         }
     )
 
