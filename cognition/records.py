@@ -15,6 +15,7 @@ import tokenize
 from dataclasses import dataclass
 from typing import ClassVar
 
+from cognition.efficiency import Efficiency as Efficiency
 from cognition.kinds import CallOutcome as CallOutcome
 from cognition.kinds import ChargeOutcome as ChargeOutcome
 from cognition.kinds import FailureKind as FailureKind
@@ -362,12 +363,13 @@ class Event:
     created_at: float = 0.0
 
 
-Measured = Candidate | Report | Metric | Trial | Charge | Verdict | Insight | Claim | EarlyStop | RankCorrelation
+Judged = Verdict | Insight | Claim | EarlyStop | RankCorrelation
+Measured = Candidate | Report | Metric | Trial | Charge | Efficiency | Judged
 Known = Paper | Entry | Retrieval | Origin | Vector
 Record = Measured | Known | Synthesis | Calibration | LlmCall | Reward | Event
 
 RECORDS: tuple[type[Record], ...] = (
-    *(Candidate, Report, Metric, Trial, Charge, Verdict, Insight, Claim, EarlyStop, RankCorrelation),
+    *(Candidate, Report, Metric, Trial, Charge, Efficiency, Verdict, Insight, Claim, EarlyStop, RankCorrelation),
     *(Paper, Entry, Retrieval, Origin, Vector),
     *(Synthesis, Calibration, LlmCall, Reward, Event),
 )

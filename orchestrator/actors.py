@@ -148,6 +148,9 @@ class EngineerActor:
     ) -> tuple[Trained, ...]:
         return await self._engineer.train(candidate, stage, seeds, pace, horizon)
 
+    async def measure(self, candidate: Candidate, stage: str) -> Trained:
+        return await self._engineer.measure(candidate, stage)
+
 
 class LibrarianActor:
     """Hosts `agents.llm.embedding.LlmEmbedder`."""

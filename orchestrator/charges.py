@@ -43,6 +43,11 @@ class Share:
         return Cost(slot_hours=deadline_s / 3600, gpu_hours=deadline_s * self.num_gpus / 3600)
 
 
+def measuring_id_of(candidate_id: str, stage: str, seed: int) -> str:
+    """Under what the measuring of a candidate's efficiency is charged: it is hosted like a trial, and is none."""
+    return f"{candidate_id}-{stage}.efficiency-s{seed}"
+
+
 def share_of(settings: Settings, stage: str) -> Share:
     """What a trial of this stage takes."""
     name = settings.stages[stage].pool

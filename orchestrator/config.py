@@ -28,6 +28,7 @@ from cognition.records import ReportKind
 from models.anomalies import AnomalyLimits
 from models.checkpoints import CheckpointSettings
 from models.data import DataSpec
+from models.efficiency.settings import EfficiencySettings
 from models.sandbox.settings import SandboxSettings
 from models.scale import Scale, load_scale, scale_from_mapping
 from models.slots import SLOTS
@@ -197,6 +198,7 @@ class Settings:
     sandbox: SandboxSettings
     anomalies: AnomalyLimits
     checkpoints: CheckpointSettings
+    efficiency: EfficiencySettings
     seed: int = 0
     deterministic: bool = False
 

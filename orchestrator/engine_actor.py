@@ -17,9 +17,9 @@ from agents.ledger import Cost, Refusal, Reservation
 from agents.protocols import Trained
 from cognition.records import Candidate, FailureKind, Pace, trial_id_of
 from models.checkpoints import CheckpointError, Checkpoints
-from models.trial import TrialJob
+from models.trial_job import TrialJob
 from orchestrator.board import DONE_AGAIN, Order, RunningTrial
-from orchestrator.charges import charge_of, share_of
+from orchestrator.charges import charge_of, measuring_id_of, share_of
 from orchestrator.config import Settings
 from orchestrator.early_stopping.recalled import Recalled
 from orchestrator.errors import BudgetReached, UsageError, reached
@@ -93,8 +93,7 @@ class EngineRunner:
         self, candidate: Candidate, stage: str, seed: int, pace: Pace | None = None, horizon: int | None = None
     ) -> Trained:
         settings = self.settings
-        name = settings.stages[stage].pool
-        pool = settings.pools[name]
+        pool = settings.pools[settings.stages[stage].pool]
         job = TrialJob(
             trial_id=trial_id_of(candidate.candidate_id, stage, seed),
             candidate_id=candidate.candidate_id,
@@ -111,9 +110,35 @@ class EngineRunner:
             checkpoints=settings.checkpoints.spec(settings.scale.stage(stage)),
             corpus=self.corpus,
         )
-        order = Order(job=job, pool=name, number=candidate.number, horizon=horizon)
-        share = share_of(settings, stage)
-        account, worst = f"{stage}/{candidate.arm}", share.worst(job.stage.deadline_s)
+        return await self._ended(candidate, job, job.stage.deadline_s, horizon)
+
+    async def measure(self, candidate: Candidate, stage: str) -> Trained:
+        """On one device, whatever number its trials train on."""
+        settings = self.settings
+        pool, trained_at = settings.pools[settings.stages[stage].pool], settings.scale.stage(stage)
+        job = TrialJob(
+            trial_id=measuring_id_of(candidate.candidate_id, stage, trained_at.seeds[0]),
+            candidate_id=candidate.candidate_id,
+            source=candidate.source,
+            slot=candidate.slot,
+            stage=trained_at,
+            seed=trained_at.seeds[0],
+            data=settings.data,
+            device=pool.device,
+            num_processes=pool.num_processes,
+            card_share=pool.card_share,
+            efficiency=settings.efficiency,
+        )
+        return await self._ended(candidate, job, settings.efficiency.deadline_s)
+
+    async def _ended(
+        self, candidate: Candidate, job: TrialJob, deadline_s: float, horizon: int | None = None
+    ) -> Trained:
+        """The last of as many attempts as it takes; each is reserved at its worst cost, and charged."""
+        stage = job.stage.name
+        share = share_of(self.settings, stage)
+        order = Order(job=job, pool=share.pool, number=candidate.number, horizon=horizon)
+        account, worst = f"{stage}/{candidate.arm}", share.worst(deadline_s)
         tries, furthest, unstarted = 1 + HOST_RETRIES, 0, 0
         while True:
             reservation = await self._reserve(account, worst, job.trial_id)

@@ -19,6 +19,7 @@ from cognition.records import (
     ChargeOutcome,
     Claim,
     EarlyStop,
+    Efficiency,
     Entry,
     Event,
     Insight,
@@ -141,6 +142,8 @@ class Population:
                 self.retrieved.add((record.number, record.attempt))
             case Origin():
                 self.traced.add(record.candidate_id)
+            case Efficiency():
+                self.tallies.measured.add((record.candidate_id, record.stage))
             case Claim():
                 self.claims.append(record)
             case RankCorrelation():

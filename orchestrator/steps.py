@@ -23,6 +23,7 @@ from orchestrator.answers import answer
 from orchestrator.arms import arm_named
 from orchestrator.books import Books
 from orchestrator.briefing import best_loss_of, brief_of, context_of, noise_of, on_seeds, reference_of
+from orchestrator.charges import measuring_id_of
 from orchestrator.climbing import Climb, Climbing
 from orchestrator.cognition_base import CognitionBase
 from orchestrator.config import Settings
@@ -65,6 +66,8 @@ class Steps:
         self._asked: dict[int, str] = {}  # number -> arm
         self._num_founders = len(settings.campaign.founders)
         self._first = settings.ladder.first
+        last = settings.stages[settings.scale.stages[-1].name]
+        self._measures = settings.efficiency.wanted(settings.pools[last.pool].device)
         num = self._num_founders + settings.budget.candidates
         self._climbing = Climbing(settings, rows.population, set(range(num)).difference(flow.numbers(num)))
 
@@ -233,6 +236,22 @@ class Steps:
         await self._rows.on_disk()
         claims = self._climbing.claims(stage, of=climb.candidate_id)
         self._rows.record(*claims, *self._climbing.correlations(stage))
+
+    async def measure(self, climb: Climb) -> None:
+        """What somebody costs who was trained at the last stage, once; nothing where that is not wanted."""
+        candidate, stage = self.population.candidate(climb.candidate_id), self.settings.scale.stages[-1]
+        if not self._measures or climb.stage != stage.name or candidate is None:
+            return
+        done = (candidate.candidate_id, stage.name) in self.population.tallies.measured
+        if done or self.population.loss(candidate.candidate_id, stage) is None:
+            return
+        await self.halt.gate()
+        await self._rows.intend(f"measure/{measuring_id_of(candidate.candidate_id, stage.name, stage.seeds[0])}")
+        asked = answer(self._crew.engineer.measure.remote(candidate, stage.name))
+        found: Trained = await self.halt.within_budget(asked)
+        await self._books.caught_up()  # its charge comes first, as a trial's
+        self._rows.record(*found.efficiency)
+        await self._rows.on_disk()
 
     async def assess(self, candidate: Candidate, report: Report, trials: tuple[Trial, ...]) -> Verdict:
         earlier = self.population.verdict(candidate.candidate_id)

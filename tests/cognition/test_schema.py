@@ -30,6 +30,12 @@ FROZEN = {
     "charges": "charge_id VARCHAR, trial_id VARCHAR, candidate_id VARCHAR, number BIGINT, stage VARCHAR, seed BIGINT, "
     "arm VARCHAR, pool VARCHAR, num_cpus DOUBLE, num_gpus DOUBLE, slot_s DOUBLE, gpu_s DOUBLE, outcome VARCHAR, "
     "started_at DOUBLE, finished_at DOUBLE, worker VARCHAR, estimated BOOLEAN",
+    "efficiency": "candidate_id VARCHAR, stage VARCHAR, length BIGINT, device VARCHAR, measured_at DOUBLE, "
+    "machine VARCHAR, precision VARCHAR, batch_size BIGINT, reference VARCHAR, num_repeats BIGINT, "
+    "train_tokens_s DOUBLE?, train_spread DOUBLE?, train_ratio DOUBLE?, prefill_s DOUBLE?, prefill_spread DOUBLE?, "
+    "prefill_ratio DOUBLE?, decode_s DOUBLE?, decode_spread DOUBLE?, decode_ratio DOUBLE?, decode_form VARCHAR, "
+    "state_bytes BIGINT?, train_peak_bytes BIGINT?, prefill_peak_bytes BIGINT?, memory VARCHAR, "
+    "flops_per_token DOUBLE?, num_parameters BIGINT?, detail VARCHAR",
     "verdicts": "candidate_id VARCHAR, number BIGINT, stage VARCHAR, fitness DOUBLE?, loss DOUBLE?, loss_term DOUBLE?, "
     "benchmark DOUBLE?, benchmark_term DOUBLE?, quality_term DOUBLE?, quality_source VARCHAR, cost_quality DOUBLE?, "
     "state_quality DOUBLE?, novelty_quality DOUBLE?, loss_weight DOUBLE, benchmark_weight DOUBLE, "
