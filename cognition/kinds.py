@@ -47,6 +47,16 @@ class FailureKind(StrEnum):
     corpus = "corpus"  # the node's text cannot be read, or is not the campaign's: the campaign ends
 
 
+class PartFinding(StrEnum):
+    """What taking a part away from a design told of the part."""
+
+    helps = "helps"  # without it the loss is higher
+    hurts = "hurts"  # without it the loss is lower
+    not_needed = "not_needed"  # without it the loss is surely not higher by as much as is tolerated
+    unclear = "unclear"  # too few seeds to tell
+    failed = "failed"  # without it the design is refused, or does not train
+
+
 class ChargeOutcome(StrEnum):
     """What an attempt to train came to."""
 

@@ -19,6 +19,7 @@ from cognition.efficiency import Efficiency as Efficiency
 from cognition.kinds import CallOutcome as CallOutcome
 from cognition.kinds import ChargeOutcome as ChargeOutcome
 from cognition.kinds import FailureKind as FailureKind
+from cognition.kinds import PartFinding as PartFinding
 from cognition.kinds import ReportKind as ReportKind
 from cognition.kinds import TrialStatus as TrialStatus
 from cognition.language import Calibration as Calibration
@@ -310,6 +311,33 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ablation:
+    """What one part of a verified design is worth: the same training without it, on the same seeds."""
+
+    TABLE: ClassVar[str] = "ablations"
+    KEY: ClassVar[tuple[str, ...]] = ("candidate_id", "variant_id", "stage", "num_seeds", "tolerance")
+
+    candidate_id: str  # the whole design
+    variant_id: str  # the one without: a candidate of the campaign in `run`
+    parts: tuple[str, ...]  # one, or those that the simplified design lacks together
+    kind: str  # "removed", or "swapped" for the parent's
+    change: str  # "without long_fir", "long_taps: 31 -> 0"
+    simplified: bool = False  # the design without everything that was not needed
+    stage: str
+    split: str
+    num_seeds: int  # that both finished; 0: the variant has no result
+    effect: float | None = None  # loss of the variant - loss of the design, nats per token; above 0: the part helps
+    low: float | None = None  # 95% for all parts of the design together; None with fewer than two seeds
+    high: float | None = None
+    finding: PartFinding
+    tolerance: float  # nats per token that a part may be worth and still be not needed
+    seeds_needed: int | None = None  # where it is unclear: so many in all might tell
+    detail: str = ""  # why the variant has no result
+    run: str = ""  # run folder in which the variants were trained
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EarlyStop:
     """A stopping policy on a trial under way: it would not reach the bar. Controls are let run on all the same."""
 
@@ -363,13 +391,14 @@ class Event:
     created_at: float = 0.0
 
 
-Judged = Verdict | Insight | Claim | EarlyStop | RankCorrelation
+Judged = Verdict | Insight | Claim | Ablation | EarlyStop | RankCorrelation
 Measured = Candidate | Report | Metric | Trial | Charge | Efficiency | Judged
 Known = Paper | Entry | Retrieval | Origin | Vector
 Record = Measured | Known | Synthesis | Calibration | LlmCall | Reward | Event
 
 RECORDS: tuple[type[Record], ...] = (
-    *(Candidate, Report, Metric, Trial, Charge, Efficiency, Verdict, Insight, Claim, EarlyStop, RankCorrelation),
+    *(Candidate, Report, Metric, Trial, Charge, Efficiency),
+    *(Verdict, Insight, Claim, Ablation, EarlyStop, RankCorrelation),
     *(Paper, Entry, Retrieval, Origin, Vector),
     *(Synthesis, Calibration, LlmCall, Reward, Event),
 )

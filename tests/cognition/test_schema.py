@@ -49,6 +49,9 @@ FROZEN = {
     "claims": "candidate_id VARCHAR, baseline_id VARCHAR, stage VARCHAR, split VARCHAR, num_seeds BIGINT, "
     "mean_loss DOUBLE, std_loss DOUBLE?, baseline_mean_loss DOUBLE, baseline_std_loss DOUBLE?, difference DOUBLE, "
     "low DOUBLE?, high DOUBLE?, exploration_loss DOUBLE?, created_at DOUBLE",
+    "ablations": "candidate_id VARCHAR, variant_id VARCHAR, parts VARCHAR[], kind VARCHAR, change VARCHAR, "
+    "simplified BOOLEAN, stage VARCHAR, split VARCHAR, num_seeds BIGINT, effect DOUBLE?, low DOUBLE?, high DOUBLE?, "
+    "finding VARCHAR, tolerance DOUBLE, seeds_needed BIGINT?, detail VARCHAR, run VARCHAR, created_at DOUBLE",
     "early_stops": "trial_id VARCHAR, candidate_id VARCHAR, stage VARCHAR, policy VARCHAR, step BIGINT, loss DOUBLE, "
     "bar DOUBLE, chance DOUBLE?, spared BOOLEAN, detail VARCHAR, created_at DOUBLE",
     "rank_correlations": "scale VARCHAR, lower VARCHAR, upper VARCHAR, num_pairs BIGINT, rho DOUBLE, low DOUBLE?, "
