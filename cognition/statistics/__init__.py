@@ -27,6 +27,7 @@ from cognition.statistics.multiplicity import benjamini_hochberg as benjamini_ho
 from cognition.statistics.multiplicity import e_benjamini_hochberg as e_benjamini_hochberg
 from cognition.statistics.multiplicity import holm as holm
 from cognition.statistics.noise import paired_noise as paired_noise
+from cognition.statistics.noise import smallest_by_interval as smallest_by_interval
 from cognition.statistics.observations import Numbers as Numbers
 from cognition.statistics.ranks import Correlation as Correlation
 from cognition.statistics.ranks import rank_correlation as rank_correlation

@@ -93,7 +93,7 @@ def test_funnel_counts_every_outcome(stored: tuple[Folder, list[Any]]) -> None:
         ("trial explore", "failed: nonfinite"): 1,
         ("verdict explore", "scored"): 3,
         ("verdict explore", "no score"): 1,
-        ("claim verify", "better than baseline"): 1,
+        ("claim verify", "undecided"): 1,
     }
 
 

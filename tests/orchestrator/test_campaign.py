@@ -60,7 +60,7 @@ def essence(folder: Path) -> dict[str, object]:
         "fitness": sorted((v.number, v.fitness) for v in reader.rows(Verdict)),
         "insights": sorted((i.insight_id, i.effect, i.low) for i in reader.rows(Insight)),
         "climbed": sorted((e.detail, e.subject) for e in reader.rows(Event) if e.kind == CLIMBED),
-        "claims": sorted((c.candidate_id, c.difference, c.low) for c in reader.rows(Claim)),
+        "claims": sorted({(c.candidate_id, c.difference, c.low) for c in reader.rows(Claim)}),
     }
 
 
