@@ -19,6 +19,7 @@ from cognition.statistics.sequential import e_value, further_needed, sequential_
 
 RATE = 0.05  # of false discoveries among the discoveries of a stage, and of intervals that miss
 MOST_POOLED = 2  # degrees of freedom of the noise that others lend: more would harm where a candidate is noisier
+HOPE = 2.0  # standard errors by which a difference may be better than it looks, where a seed is at stake
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,15 +127,20 @@ def decide(
     return decisions
 
 
-def seeds_needed(evidence: Evidence, bound: float) -> int | None:
-    """How many more seeds bring every e-value to the bound, if the differences stay as they are."""
-    needs = [further_needed(one.differences, bound, prior=one.noise) for one in evidence.rivals]
+def seeds_needed(evidence: Evidence, bound: float, hope: float = 0.0) -> int | None:
+    """How many more seeds bring every e-value to the bound, if the differences stay as they are.
+
+    `hope`: if each is better by so many standard errors.
+    """
+    needs = [further_needed(one.differences, bound, prior=one.noise, hope=hope) for one in evidence.rivals]
     known = [need for need in needs if need is not None]
     return max(known) if len(known) == len(needs) else None
 
 
 def wants_seed(evidence: Evidence, *, num_places: int, num_left: int, rate: float = RATE) -> bool:
-    """Whether one more seed is worth its price: it might still become a discovery within those that are left.
+    """Whether one more seed is worth its price: it may still become a discovery within those that are left.
+
+    That is, if its differences are better than they look by two standard errors.
 
     Asked for are this candidate's results alone, and how many places the stage has: when others end changes nothing.
 
@@ -146,8 +152,11 @@ def wants_seed(evidence: Evidence, *, num_places: int, num_left: int, rate: floa
     """
     if num_left < 1 or evidence.num_failed:
         return False
-    need = seeds_needed(evidence, max(alone(rate), num_places / rate))
-    return need is not None and 0 < need <= num_left
+    bound = max(alone(rate), num_places / rate)
+    if all(e_value(one.differences, prior=one.noise) >= bound for one in evidence.rivals):
+        return False
+    need = seeds_needed(evidence, bound, HOPE)
+    return need is not None and need <= num_left
 
 
 def _state(evidence: Evidence, against: Sequence[Against], discovered: bool, rate: float) -> tuple[ClaimState, str]:

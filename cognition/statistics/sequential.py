@@ -127,10 +127,13 @@ def _unit_effect(num: int, bound: float, chance: float, prior_dof: int, tau: flo
     return high
 
 
-def further_needed(values: Numbers, bound: float, *, prior: Pooled | None = None, tau: float = TAU) -> int | None:
+def further_needed(
+    values: Numbers, bound: float, *, prior: Pooled | None = None, hope: float = 0.0, tau: float = TAU
+) -> int | None:
     """How many more observations reach the bound if mean and spread stay what they are; None: none, or over 1,000.
 
-    A projection, no promise: half of those whose effect is what it looks like need more.
+    A projection, no promise: half of those whose effect is what it looks like need more. `hope`: reckon with a mean
+    that is better by so many standard errors.
     """
     array = finite(values)
     if array.size < 2 and prior is None:
@@ -139,6 +142,7 @@ def further_needed(values: Numbers, bound: float, *, prior: Pooled | None = None
     if mean >= 0:
         return None
     variance = _squares(array, prior) / dof
+    mean -= hope * math.sqrt(variance / array.size)
 
     def reached(more: int) -> bool:
         return _evidence(-mean, variance * (dof + more), array.size + more, dof + more, tau) >= bound

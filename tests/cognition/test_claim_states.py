@@ -82,10 +82,11 @@ def test_a_seed_is_worth_it_where_it_may_still_settle_something() -> None:
     need = seeds_needed(promising, 3 / 0.05)
     assert need == 2
     assert wants_seed(promising, num_places=3, num_left=2)
-    assert not wants_seed(promising, num_places=3, num_left=1), "one is too few"
+    assert not wants_seed(promising, num_places=300, num_left=1), "one is too few, however well it goes"
+    assert wants_seed(promising, num_places=300, num_left=5)
     assert not wants_seed(promising, num_places=3, num_left=0)
     assert not wants_seed(evidence("a", BETTER), num_places=3, num_left=4), "settled"
-    assert not wants_seed(evidence("a", SLIGHT), num_places=3, num_left=4), "too far"
+    assert not wants_seed(evidence("a", SLIGHT), num_places=30, num_left=1), "too far"
     assert not wants_seed(evidence("a", CLOSE, num_failed=1), num_places=3, num_left=4)
     assert not wants_seed(evidence("a", CLOSE, WORSE), num_places=3, num_left=4)
 
