@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from rich.table import Table
 from rich.text import Text
@@ -14,7 +15,22 @@ from orchestrator.burn import figure
 from orchestrator.wording import short, spoken
 
 STATES = (ClaimState.discovery, ClaimState.promising, ClaimState.undecided, ClaimState.rejected)
-Names = Mapping[str, Candidate]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """Of a candidate what it is called by."""
+
+    number: int
+    name: str
+
+
+Names = Mapping[str, Named]  # by candidate_id
+
+
+def names_of(candidates: Iterable[Candidate]) -> Names:
+    """What candidates are called by."""
+    return {one.candidate_id: Named(number=one.number, name=one.name) for one in candidates}
 
 
 def standing(claims: Iterable[Claim]) -> Sequence[Claim]:

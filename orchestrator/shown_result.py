@@ -15,7 +15,7 @@ from orchestrator.burn import figure
 from orchestrator.founders import BASELINE_ARM
 from orchestrator.prediction import correlation_line
 from orchestrator.result import Result
-from orchestrator.shown_claims import answer, claims_table, noise_line, standing
+from orchestrator.shown_claims import answer, claims_table, names_of, noise_line, standing
 from orchestrator.wording import clock, short
 
 
@@ -30,7 +30,7 @@ def show_result(console: Console, result: Result, num_candidates: int) -> None:
     for fragment in result.set_aside:
         console.print(f"set aside   damaged fragment {fragment.file} ({fragment.reason})", markup=False)
     console.print(_leaderboard(result))
-    names = {member.candidate.candidate_id: member.candidate for member in result.members}
+    names = names_of(member.candidate for member in result.members)
     everything = standing(result.claims)
     for stage in result.stages[1:]:
         claims = [claim for claim in everything if claim.stage == stage]

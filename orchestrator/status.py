@@ -8,7 +8,7 @@ import time
 from rich.console import Console
 
 from cognition.reader import Reader
-from cognition.records import Candidate, Charge, Claim, Event, NoiseLevel, RankCorrelation, Trial
+from cognition.records import Charge, Claim, Event, NoiseLevel, RankCorrelation, Trial
 from orchestrator.burn import Plan, burn_of
 from orchestrator.charges import last_sign
 from orchestrator.errors import UsageError
@@ -16,7 +16,7 @@ from orchestrator.population import Population
 from orchestrator.prediction import correlation_line, latest
 from orchestrator.rows import FINISHED, RESUMED, STARTED
 from orchestrator.run_folder import RunFolder
-from orchestrator.shown_claims import claim_line, noise_line, standing
+from orchestrator.shown_claims import Named, claim_line, noise_line, standing
 
 
 def main(arguments: list[str]) -> int:
@@ -33,7 +33,11 @@ def main(arguments: list[str]) -> int:
         correlations = latest(reader.rows(RankCorrelation))
         kinds = (Trial, Charge, Event, Claim, NoiseLevel)
         population = Population(row for kind in kinds for row in reader.rows(kind))
-        names = {one.candidate_id: one for one in reader.rows(Candidate)} if population.verified.claims else {}
+        found = reader.query(
+            "SELECT candidate_id, number, name FROM candidates "
+            "WHERE candidate_id IN (SELECT candidate_id FROM verified)"
+        )
+        names = {str(key): Named(number=int(number), name=str(name)) for key, number, name in found.rows}
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

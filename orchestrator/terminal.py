@@ -13,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from cognition.records import (
-    Candidate,
     Claim,
     Event,
     FailureKind,
@@ -39,7 +38,7 @@ from orchestrator.population import CLIMBED
 from orchestrator.prediction import correlation_line
 from orchestrator.result import Result
 from orchestrator.rows import RESUMED, STOPPING
-from orchestrator.shown_claims import claim_line, noise_line, smallest_in_words
+from orchestrator.shown_claims import Names, claim_line, names_of, noise_line, smallest_in_words
 from orchestrator.shown_result import show_result
 from orchestrator.tracking import resolved_mode
 from orchestrator.verified import SEEDED
@@ -209,9 +208,9 @@ def _line(campaign: Campaign, record: Record) -> str | None:
             return None
 
 
-def _names(campaign: Campaign, claim: Claim) -> dict[str, Candidate]:
+def _names(campaign: Campaign, claim: Claim) -> Names:
     found = (campaign.population.candidate(one) for one in (claim.candidate_id, claim.baseline_id))
-    return {one.candidate_id: one for one in found if one is not None}
+    return names_of(one for one in found if one is not None)
 
 
 def _before(campaign: Campaign, name: str) -> str:
