@@ -56,7 +56,8 @@ class Scenario:
     num_candidates: int = 24
     num_planted: int = 0  # the first ones beat every baseline, by:
     effect: float = 0.0
-    num_baselines: int = 3  # of equal loss
+    num_baselines: int = 3
+    behind: float = 0.0  # by so much all baselines but the first lose to it
     seeds: int = 3
     more_seeds: int = 5
     candidate_noise: float = 1.0  # spread of a candidate's loss over a baseline's
@@ -74,8 +75,12 @@ SCENARIOS = (
     Scenario(name="no effect, 100 candidates", num_candidates=100),
     Scenario(name="no effect, candidates twice as noisy", candidate_noise=2.0),
     Scenario(name="no effect, heavy tails", tails=4),
+    Scenario(name="no effect, two baselines far behind", behind=10.0),
+    Scenario(name="no effect, two far behind, candidates twice as noisy", behind=10.0, candidate_noise=2.0),
+    Scenario(name="no effect, two far behind, heavy tails", behind=10.0, tails=4),
     Scenario(name="1 of 24 better by 2", num_planted=1, effect=2.0),
     Scenario(name="1 of 24 better by 4", num_planted=1, effect=4.0),
+    Scenario(name="1 of 24 better by 2, two baselines far behind", num_planted=1, effect=2.0, behind=10.0),
     Scenario(name="1 of 24 better by 2, one baseline", num_planted=1, effect=2.0, num_baselines=1),
     Scenario(name="6 of 24 better by 2", num_planted=6, effect=2.0),
     Scenario(name="6 of 24 better by 4", num_planted=6, effect=4.0),
@@ -110,6 +115,7 @@ def losses_of(scenario: Scenario, rng: np.random.Generator) -> tuple[Array, Arra
     noise /= math.sqrt(2)  # of a difference: 1
     noise[scenario.num_baselines :] *= scenario.candidate_noise
     losses = noise + rng.normal(0, 3.0, scenario.most)  # what a seed does to all of them
+    losses[1 : scenario.num_baselines] += scenario.behind
     losses[scenario.num_baselines : scenario.num_baselines + scenario.num_planted] -= scenario.effect
     return losses[: scenario.num_baselines], losses[scenario.num_baselines :]
 
