@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from agents.brief import Member
@@ -21,6 +22,7 @@ from cognition.statistics import (
     decide,
     held,
     paired_noise,
+    seeds_needed,
     wants_seed,
 )
 from models.scale import Stage
@@ -33,14 +35,24 @@ from orchestrator.promotion import exploration_loss
 Losses = dict[int, float]  # by seed
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What trials at a stage came to, of one candidate."""
+
+    stamp: tuple[int, ...]  # trials that it was made of: the candidate's and each baseline's
+    evidence: Evidence
+    against: tuple[Against, ...]
+    following: int | None  # the seed that it is given next
+
+
 class Claiming:
-    """Claims and further seeds of one campaign. Kept is what evidence came to, as long as it is the same."""
+    """Claims and further seeds of one campaign. Kept is a candidate's evidence, as long as no trial changes it."""
 
     def __init__(self, settings: Settings, population: Population) -> None:
         self._settings, self._population = settings, population
         self._ladder = settings.ladder
         self._places = self._ladder.places(len(settings.contestants))
-        self._held: dict[tuple[str, str], tuple[Evidence, tuple[Against, ...]]] = {}  # by candidate and stage
+        self._known: dict[tuple[str, str], _Known] = {}  # by candidate and stage
 
     def claims(self, stage: Stage, rivals: Sequence[Member]) -> Sequence[Claim]:
         """What may be claimed at a stage and is not in the rows yet.
@@ -51,20 +63,19 @@ class Claiming:
             stage: above the first.
             rivals: the baselines that climb to it.
         """
-        everybody = {one.candidate_id: one for one in self._evidence(stage, rivals)}
+        everybody = {one.evidence.candidate_id: one for one in self._everybody(stage, rivals)}
         contestants = sum(not self._is_baseline(one) for one in self._population.at(stage.name))
         decisions = decide(
-            list(everybody.values()),
+            [one.evidence for one in everybody.values()],
             num_planned=max(self._places[stage.name], contestants),
-            known={one: self._against(evidence, stage) for one, evidence in everybody.items()},
+            known={candidate_id: one.against for candidate_id, one in everybody.items()},
         )
         found = []
         for candidate_id, decision in decisions.items():
             for against in decision.against:
-                claim = self._claim(stage, everybody[candidate_id], decision, against)
                 known = self._population.verified.claims.get((candidate_id, against.baseline_id, stage.name))
-                if known is None or _news(known, claim):
-                    found.append(claim)
+                if known is None or _is_news(known, decision, against):
+                    found.append(self._claim(stage, everybody[candidate_id].evidence, decision, against))
         return found
 
     def seeds(self, stage: Stage, rivals: Sequence[Member]) -> Sequence[tuple[str, int]]:
@@ -74,11 +85,10 @@ class Claiming:
         stays.
         """
         found = dict.fromkeys(self._population.verified.seeded(stage.name))
-        for evidence in self._evidence(stage, rivals):
-            following = self._following(evidence, stage, rivals)
-            if following is not None:
-                found |= dict.fromkeys((rival.candidate.candidate_id, following) for rival in rivals)
-                found[evidence.candidate_id, following] = None
+        for one in self._everybody(stage, rivals):
+            if one.following is not None:
+                found |= dict.fromkeys((rival.candidate.candidate_id, one.following) for rival in rivals)
+                found[one.evidence.candidate_id, one.following] = None
         return list(found)
 
     def _following(self, evidence: Evidence, stage: Stage, rivals: Sequence[Member]) -> int | None:
@@ -92,27 +102,36 @@ class Claiming:
             return None
         return left[0]
 
-    def _evidence(self, stage: Stage, rivals: Sequence[Member]) -> Sequence[Evidence]:
-        """Of those whose trials on the stage's seeds are in, once the baselines' are; who was stopped is left out."""
+    def _everybody(self, stage: Stage, rivals: Sequence[Member]) -> Sequence[_Known]:
+        """Those whose trials on the stage's seeds are in, once the baselines' are; who was stopped is left out."""
         if not rivals or any(
             len(self._population.trained(rival.candidate.candidate_id, stage)) < len(stage.seeds) for rival in rivals
         ):
             return ()
+        num_trials = self._population.verified.num_trials
+        theirs = [num_trials[rival.candidate.candidate_id, stage.name] for rival in rivals]
         found = []
         for candidate_id in self._population.at(stage.name):
-            trials = self._population.trained(candidate_id, stage)
             member = self._population.member(candidate_id)
             if member is None or member.verdict is None or member.candidate.arm == BASELINE_ARM:
                 continue
-            if len(trials) < len(stage.seeds) or any(map(stopped, trials)):  # who was stopped ran on its better seeds
-                continue
-            evidence = self._evidence_of(candidate_id, stage, rivals)
-            if evidence is not None:
-                found.append(evidence)
+            stamp = (num_trials[candidate_id, stage.name], *theirs)
+            known = self._known.get((candidate_id, stage.name))
+            if known is None or known.stamp != stamp:
+                evidence = self._evidence_of(candidate_id, stage, rivals)
+                if evidence is None:
+                    continue
+                following = self._following(evidence, stage, rivals)
+                known = _Known(stamp=stamp, evidence=evidence, against=held(evidence), following=following)
+                self._known[candidate_id, stage.name] = known
+            found.append(known)
         return found
 
     def _evidence_of(self, candidate_id: str, stage: Stage, rivals: Sequence[Member]) -> Evidence | None:
-        """None where no seed is common with any baseline."""
+        """None where it is not through with the stage's seeds, or no seed is common with any baseline."""
+        trials = self._population.trained(candidate_id, stage)
+        if len(trials) < len(stage.seeds) or any(map(stopped, trials)):  # who was stopped ran on its better seeds
+            return None
         own = self._losses(candidate_id, stage)
         compared = []
         for rival in rivals:
@@ -136,13 +155,6 @@ class Claiming:
         noise = paired_noise(rows[:2])
         return noise if noise is not None and noise.std > 0 else None
 
-    def _against(self, evidence: Evidence, stage: Stage) -> tuple[Against, ...]:
-        key = (evidence.candidate_id, stage.name)
-        known = self._held.get(key)
-        if known is None or known[0] != evidence:
-            known = self._held[key] = (evidence, held(evidence))
-        return known[1]
-
     def _claim(self, stage: Stage, evidence: Evidence, decision: Decision, against: Against) -> Claim:
         population, candidate_id = self._population, evidence.candidate_id
         own, theirs = self._losses(candidate_id, stage), self._losses(against.baseline_id, stage)
@@ -154,7 +166,8 @@ class Claiming:
         rival_explored = exploration_loss(rival) if rival else None
         promised = explored - rival_explored if explored is not None and rival_explored is not None else None
         difference = against.difference
-        hours = self._hours(stage, evidence, decision.seeds_needed)
+        needed = None if decision.bound is None else seeds_needed(evidence, decision.bound)
+        hours = self._hours(stage, evidence, needed)
         gpus = share_of(self._settings, stage.name).num_gpus
         return Claim(
             candidate_id=candidate_id,
@@ -179,7 +192,7 @@ class Claiming:
             num_tested=decision.num_tested,
             num_looks=population.verified.looks[stage.split],
             smallest_difference=against.smallest_effect,
-            seeds_needed=decision.seeds_needed,
+            seeds_needed=needed,
             slot_hours_needed=hours,
             gpu_hours_needed=hours * gpus if hours is not None else None,
             promised=promised,
@@ -218,5 +231,6 @@ def stopped(trial: Trial) -> bool:
     return trial.failure is FailureKind.unpromising
 
 
-def _news(known: Claim, claim: Claim) -> bool:
-    return (known.num_seeds, known.state, known.deciding) != (claim.num_seeds, claim.state, claim.deciding)
+def _is_news(known: Claim, decision: Decision, against: Against) -> bool:
+    told = (known.num_seeds, known.state, known.deciding)
+    return told != (against.difference.num, decision.state, against == decision.hardest)

@@ -17,6 +17,7 @@ class Verified:
         self.claims: dict[tuple[str, str, str], Claim] = {}  # by candidate, baseline and stage: the last revision
         self.noise: dict[tuple[str, str], NoiseLevel] = {}  # by stage and metric: the last
         self.looks: Counter[str] = Counter()  # sealed evaluations, by split
+        self.num_trials: Counter[tuple[str, str]] = Counter()  # by candidate and stage
         self._seeded: dict[str, dict[tuple[str, int], None]] = defaultdict(dict)
 
     def add(self, record: Claim | NoiseLevel) -> None:
@@ -32,6 +33,7 @@ class Verified:
 
     def trial(self, trial: Trial) -> None:
         self.looks[trial.split] += trial.loss is not None
+        self.num_trials[trial.candidate_id, trial.stage] += 1
 
     def seed(self, event: Event) -> None:
         """An event `SEEDED`."""

@@ -64,7 +64,7 @@ class Decision:
     against: tuple[Against, ...]
     hardest: Against  # the baseline with the least evidence, which decides
     num_tested: int
-    seeds_needed: int | None = None  # more of them, if the differences stay as they are; None: settled, or over 1,000
+    bound: float | None = None  # the e-value from which on it would be a discovery; None: settled
 
 
 def alone(rate: float = RATE) -> float:
@@ -122,7 +122,7 @@ def decide(
             against=found,
             hardest=found[0],
             num_tested=num_tested,
-            seeds_needed=seeds_needed(one, bound) if open_still else None,
+            bound=bound if open_still else None,
         )
     return decisions
 

@@ -71,10 +71,13 @@ def test_a_discovery_has_its_interval_below_zero_whatever_the_number_of_others()
                 assert decision.hardest.difference.high < 0
 
 
-def test_what_needs_more_seeds_says_how_many_and_what_is_settled_does_not() -> None:
+def test_what_is_open_says_what_it_would_take_and_what_is_settled_does_not() -> None:
     found = decide([evidence("a", CLOSE), evidence("b", WORSE), evidence("c", BETTER)])
-    assert found["a"].seeds_needed == seeds_needed(evidence("a", CLOSE), max(alone(), 3 / (0.05 * 2)))
-    assert found["b"].seeds_needed is found["c"].seeds_needed is None
+    assert found["a"].bound == max(alone(), 3 / (0.05 * 2)), "it would be the second of three"
+    assert found["b"].bound is found["c"].bound is None
+    need = seeds_needed(evidence("a", CLOSE), 40.0)
+    assert need is not None
+    assert 0 < need < (seeds_needed(evidence("a", CLOSE), 4000.0) or 0)
 
 
 def test_a_seed_is_worth_it_where_it_may_still_settle_something() -> None:
