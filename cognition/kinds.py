@@ -90,3 +90,12 @@ class CallOutcome(StrEnum):
     def unanswered(self) -> bool:
         """Nobody knows whether it was paid for: its reservation is kept."""
         return self in (CallOutcome.timeout, CallOutcome.dropped, CallOutcome.cancelled, CallOutcome.lost)
+
+
+class ClaimState(StrEnum):
+    """Where a candidate stands that was retrained beside the baselines; docs/claims.md says what each promises."""
+
+    rejected = "rejected"  # no better than some baseline, as far as its seeds tell, or its training failed
+    undecided = "undecided"  # better on its seeds, by too little to tell
+    promising = "promising"  # it would be a discovery, had it been the only one tested
+    discovery = "discovery"  # better than every baseline, all candidates counted that were tested

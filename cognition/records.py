@@ -16,8 +16,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from cognition.efficiency import Efficiency as Efficiency
+from cognition.evidence import Ablation as Ablation
+from cognition.evidence import Claim as Claim
+from cognition.evidence import NoiseLevel as NoiseLevel
 from cognition.kinds import CallOutcome as CallOutcome
 from cognition.kinds import ChargeOutcome as ChargeOutcome
+from cognition.kinds import ClaimState as ClaimState
 from cognition.kinds import FailureKind as FailureKind
 from cognition.kinds import PartFinding as PartFinding
 from cognition.kinds import ReportKind as ReportKind
@@ -288,56 +292,6 @@ class Insight:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """A statistical statement on verified trials: candidate against the best baseline, same seeds, held-out data."""
-
-    TABLE: ClassVar[str] = "claims"
-    KEY: ClassVar[tuple[str, ...]] = ("candidate_id", "baseline_id", "stage")
-
-    candidate_id: str
-    baseline_id: str
-    stage: str
-    split: str
-    num_seeds: int
-    mean_loss: float
-    std_loss: float | None
-    baseline_mean_loss: float
-    baseline_std_loss: float | None
-    difference: float  # mean of paired loss differences, candidate - baseline; negative is better
-    low: float | None  # 95% paired interval; None with fewer than two seeds
-    high: float | None
-    exploration_loss: float | None = None  # what exploration had promised (winner's curse)
-    created_at: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ablation:
-    """What one part of a verified design is worth: the same training without it, on the same seeds."""
-
-    TABLE: ClassVar[str] = "ablations"
-    KEY: ClassVar[tuple[str, ...]] = ("candidate_id", "variant_id", "stage", "num_seeds", "tolerance")
-
-    candidate_id: str  # the whole design
-    variant_id: str  # the one without: a candidate of the campaign in `run`
-    parts: tuple[str, ...]  # one, or those that the simplified design lacks together
-    kind: str  # "removed", or "swapped" for the parent's
-    change: str  # "without long_fir", "long_taps: 31 -> 0"
-    simplified: bool = False  # the design without everything that was not needed
-    stage: str
-    split: str
-    num_seeds: int  # that both finished; 0: the variant has no result
-    effect: float | None = None  # loss of the variant - loss of the design, nats per token; above 0: the part helps
-    low: float | None = None  # 95% for all parts of the design together; None with fewer than two seeds
-    high: float | None = None
-    finding: PartFinding
-    tolerance: float  # nats per token that a part may be worth and still be not needed
-    seeds_needed: int | None = None  # where it is unclear: so many in all might tell
-    detail: str = ""  # why the variant has no result
-    run: str = ""  # run folder in which the variants were trained
-    created_at: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EarlyStop:
     """A stopping policy on a trial under way: it would not reach the bar. Controls are let run on all the same."""
 
@@ -391,14 +345,14 @@ class Event:
     created_at: float = 0.0
 
 
-Judged = Verdict | Insight | Claim | Ablation | EarlyStop | RankCorrelation
+Judged = Verdict | Insight | Claim | NoiseLevel | Ablation | EarlyStop | RankCorrelation
 Measured = Candidate | Report | Metric | Trial | Charge | Efficiency | Judged
 Known = Paper | Entry | Retrieval | Origin | Vector
 Record = Measured | Known | Synthesis | Calibration | LlmCall | Reward | Event
 
 RECORDS: tuple[type[Record], ...] = (
     *(Candidate, Report, Metric, Trial, Charge, Efficiency),
-    *(Verdict, Insight, Claim, Ablation, EarlyStop, RankCorrelation),
+    *(Verdict, Insight, Claim, NoiseLevel, Ablation, EarlyStop, RankCorrelation),
     *(Paper, Entry, Retrieval, Origin, Vector),
     *(Synthesis, Calibration, LlmCall, Reward, Event),
 )

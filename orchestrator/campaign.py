@@ -366,7 +366,8 @@ class Campaign:
         return Result(
             folder=self.folder.place,
             members=tuple(self.population.judged()),
-            claims=tuple(self.population.claims),
+            claims=tuple(self.population.verified.claims.values()),
+            noise=tuple(self.population.verified.noise.values()),
             correlations=tuple(latest(self.population.correlations)),
             stages=tuple(stage.name for stage in self.settings.scale.stages),
             set_aside=self.rows.set_aside,

@@ -287,8 +287,12 @@ class Settings:
     @property
     def num_contestants(self) -> int:
         """How many they are."""
-        baselines = SLOTS[self.campaign.slot].baselines
-        return self.budget.candidates + sum(name not in baselines for name in self.campaign.founders)
+        return self.budget.candidates + len(self.campaign.founders) - self.num_baselines
+
+    @property
+    def num_baselines(self) -> int:
+        """Of the founders."""
+        return sum(name in SLOTS[self.campaign.slot].baselines for name in self.campaign.founders)
 
     @property
     def run_folder(self) -> Place:

@@ -63,7 +63,7 @@ def question_of(
     stage = stage or list(stages)[-1]
     if stage not in stages:
         raise UsageError(f"--stage is {stage!r}: the campaign has {', '.join(stages)}")
-    candidates, claims = reader.rows(Candidate), [claim for claim in reader.rows(Claim) if claim.stage == stage]
+    candidates, claims = reader.rows(Candidate), _deciding(reader.rows(Claim), stage)
     candidate = _candidate(asked, candidates, claims)
     gains = [-claim.difference for claim in claims if claim.candidate_id == candidate.candidate_id]
     if tolerance is None:
@@ -83,6 +83,14 @@ def question_of(
         root=Path(root).absolute(),
         overrides=tuple(overrides),
     )
+
+
+def _deciding(claims: Sequence[Claim], stage: str) -> list[Claim]:
+    """Of each candidate the claim that holds, against the baseline that decides."""
+    latest: dict[tuple[str, str], Claim] = {}
+    for claim in sorted((one for one in claims if one.stage == stage), key=lambda one: one.revision):
+        latest[claim.candidate_id, claim.baseline_id] = claim
+    return [claim for claim in latest.values() if claim.deciding]
 
 
 def _candidate(asked: str | None, candidates: Sequence[Candidate], claims: Sequence[Claim]) -> Candidate:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cognition.records import Ablation, Candidate, PartFinding
-from orchestrator.shown_result import short
+from orchestrator.wording import short
 
 _WORDS = {
     PartFinding.helps: "it helps",

@@ -48,7 +48,12 @@ FROZEN = {
     "confidence DOUBLE?, from_run VARCHAR, created_at DOUBLE",
     "claims": "candidate_id VARCHAR, baseline_id VARCHAR, stage VARCHAR, split VARCHAR, num_seeds BIGINT, "
     "mean_loss DOUBLE, std_loss DOUBLE?, baseline_mean_loss DOUBLE, baseline_std_loss DOUBLE?, difference DOUBLE, "
-    "low DOUBLE?, high DOUBLE?, exploration_loss DOUBLE?, created_at DOUBLE",
+    "low DOUBLE?, high DOUBLE?, exploration_loss DOUBLE?, revision BIGINT, state VARCHAR, reason VARCHAR, "
+    "e_value DOUBLE, deciding BOOLEAN, num_baselines BIGINT, num_tested BIGINT, num_looks BIGINT, "
+    "smallest_difference DOUBLE?, seeds_needed BIGINT?, slot_hours_needed DOUBLE?, gpu_hours_needed DOUBLE?, "
+    "promised DOUBLE?, gap DOUBLE?, created_at DOUBLE",
+    "noise": "scale VARCHAR, stage VARCHAR, metric VARCHAR, num_results BIGINT, num_mixers BIGINT, num_seeds BIGINT, "
+    "sigma DOUBLE, dof BIGINT, stage_seeds BIGINT, smallest_difference DOUBLE?, created_at DOUBLE",
     "ablations": "candidate_id VARCHAR, variant_id VARCHAR, parts VARCHAR[], kind VARCHAR, change VARCHAR, "
     "simplified BOOLEAN, stage VARCHAR, split VARCHAR, num_seeds BIGINT, effect DOUBLE?, low DOUBLE?, high DOUBLE?, "
     "finding VARCHAR, tolerance DOUBLE, seeds_needed BIGINT?, detail VARCHAR, run VARCHAR, created_at DOUBLE",

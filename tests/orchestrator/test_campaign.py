@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from cognition.reader import Reader
-from cognition.records import Candidate, Claim, Event, Insight, Metric, Report, Trial, Verdict
+from cognition.records import Candidate, Claim, ClaimState, Event, Insight, Metric, Report, Trial, Verdict
 from orchestrator import __main__ as command
 from orchestrator import status, stop
 from orchestrator.campaign import Campaign
@@ -62,7 +62,7 @@ def essence(folder: Path) -> dict[str, object]:
         "fitness": sorted((v.number, v.fitness) for v in reader.rows(Verdict)),
         "insights": sorted((i.insight_id, i.effect, i.low) for i in reader.rows(Insight)),
         "climbed": sorted((e.detail, e.subject) for e in reader.rows(Event) if e.kind == CLIMBED),
-        "claims": sorted((c.candidate_id, c.difference, c.low) for c in reader.rows(Claim)),
+        "claims": sorted({(c.candidate_id, c.difference, c.low) for c in reader.rows(Claim)}),
     }
 
 
@@ -89,8 +89,10 @@ def test_a_campaign_ends_with_verified_differences_to_the_best_baseline(finished
     assert {trial.split for trial in verified} == {"heldout"}
     for claim in finished.claims:
         assert claim.num_seeds == 2
-        assert claim.low is not None
-        assert claim.low <= claim.difference <= (claim.high or 0.0)
+        assert claim.low is claim.high is None, "two seeds beside one baseline refute nothing"
+        assert claim.state is (ClaimState.undecided if claim.difference < 0 else ClaimState.rejected)
+        assert claim.e_value > 0
+        assert claim.num_looks > 0
 
 
 def test_every_trained_candidate_is_scored_and_explained(finished: Result) -> None:
