@@ -40,7 +40,8 @@ from models.backbone import (
 from models.data import Batch, handed_tokens, text_batches
 from models.data_parallel import RankLost, Ranks, RanksDiffer, rendezvous
 from models.fla_standin.compiling import skip_compilation
-from models.loading import LoadError, load_mixer
+from models.fla_style import LoadError
+from models.loading import load_mixer
 from models.micro_batches import OutOfMemory
 from models.policy.tables import MODULES
 from models.sandbox.child import RANK_LOST, Channel, Task, TaskError, kind_of
