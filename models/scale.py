@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import yaml
 
 from models.mappings import as_mapping, require_keys, require_positive
-from models.probes import ProbeSpec, probe_from_mapping
+from models.probes import ProbeSpec, probe_from_mapping, probe_of
 
 SCALE_FOLDER = Path(__file__).resolve().parents[1] / "conf" / "scale"
 AUTO = "auto"  # has no stages: a campaign puts another scale in its place
@@ -222,6 +222,25 @@ def scale_from_mapping(mapping: Mapping[str, Any]) -> Scale:
     require_keys("scale", mapping, {"name", "stages"})
     stages = tuple(_stage(name, entry) for name, entry in as_mapping("scale.stages", mapping["stages"]).items())
     return Scale(name=str(mapping["name"]), stages=stages)
+
+
+def size_of(table: Mapping[str, Any]) -> ModelSize:
+    """The size from what `dataclasses.asdict` makes of one, as it travels between processes."""
+    return ModelSize(**table)
+
+
+def stage_of(table: Mapping[str, Any]) -> Stage:
+    """The stage from what `dataclasses.asdict` makes of one."""
+    return Stage(
+        **{
+            **table,
+            "size": size_of(table["size"]),
+            "probes": tuple(probe_of(probe) for probe in table["probes"]),
+            "canary": CanarySpec(**table["canary"]),
+            "recipe": Recipe(**table["recipe"]),
+            "seeds": tuple(table["seeds"]),
+        }
+    )
 
 
 def load_scale(name: str) -> Scale:

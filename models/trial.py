@@ -20,8 +20,9 @@ from dataclasses import asdict, dataclass, field, replace
 from cognition.records import FailureKind, Metric, Pace, Trial, TrialStatus
 from models import canary, probes
 from models.anomalies import AnomalyLimits, anomaly, silence_s, unbelievable
-from models.checkpoints import Checkpoint, CheckpointSpec
+from models.checkpoints import Checkpoint, CheckpointSpec, KeepSpec
 from models.data import Batch, DataSpec, PackedTokens, Tokens, layout_of, load_corpus, windows
+from models.kept_weights import keep
 from models.progress import Progress
 from models.sandbox import wire
 from models.sandbox.exam import ExamJob, examine, source_problem
@@ -54,6 +55,7 @@ class TrialJob:
     pace: Pace | None = None  # the reference baseline's, once it is known
     anomalies: AnomalyLimits = field(default_factory=AnomalyLimits)
     checkpoints: CheckpointSpec | None = None  # None: when it is cut off it begins anew
+    keeps: KeepSpec | None = None  # where its weights go once it has finished
     num_processes: int = 1  # that train on it, one per device; each takes its share of every batch
     card_share: float = 1.0  # of a GPU's memory, that each of its children may hold
 
@@ -104,6 +106,11 @@ class TrialRun:
         since = self._progress.sealed_since
         return self._trial.finished_at - since if self._trial is not None and since else 0.0
 
+    @property
+    def weights(self) -> Mapping[str, Array]:
+        """What the text's training left, once that is done; the candidate's own word, as all of its process."""
+        return self._progress.weights.get(TEXT, {})
+
     def advance(self) -> Metric | Trial:
         """Wait for the next point of the curve; the Trial ends it, and is handed out again after that.
 
@@ -138,7 +145,10 @@ class TrialRun:
     def _run(self) -> Generator[Metric, None, Trial]:
         trial = yield from self._attempt()
         self._saved.end(trial)
-        return replace(trial, detail="\n".join(filter(None, (trial.detail, self._saved.problem))))
+        unkept, progress, job = "", self._progress, self._job
+        if trial.succeeded and job.keeps is not None and progress.canary is not None:
+            unkept = keep(job.keeps, job.trial_id, job.digest, self.weights, progress.canary, trial.ffn_width)
+        return replace(trial, detail="\n".join(filter(None, (trial.detail, self._saved.problem, unkept))))
 
     def _attempt(self) -> Generator[Metric, None, Trial]:
         self._progress.elapsed_from = self._started_at

@@ -108,6 +108,7 @@ class EngineRunner:
             pace=pace,
             anomalies=settings.anomalies,
             checkpoints=settings.checkpoints.spec(settings.scale.stage(stage)),
+            keeps=settings.checkpoints.keeps() if stage != settings.ladder.first.name else None,
         )
         order = Order(job=job, pool=name, number=candidate.number, horizon=horizon)
         share = share_of(settings, stage)

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from models.data.tokenization import Tokenizer
+from models.data import DataSpec, pack
+from models.data.index import TOKENIZER
+from models.data.tokenization import BYTES, Tokenizer, loaded
 
 _ZERO = "\u0100"  # how byte-level vocabularies write the byte 0, which ends and pads byte sequences: text has none
 
@@ -58,3 +60,15 @@ def _plain(tokenizer: Tokenizer) -> tuple[str, str | None]:
     end = tokenizer.end_of_document
     named = {item["id"]: item["content"] for item in told.get("added_tokens", [])}
     return json.dumps(told, ensure_ascii=False), None if end is None else named.get(end)
+
+
+def tokenizer_of(spec: DataSpec) -> Tokenizer:
+    """The tokeniser that a corpus was made with; packs the corpus where that was never done.
+
+    Raises:
+        ValueError: as packing does.
+    """
+    if spec.tokenizer == "bytes":
+        return BYTES
+    found = pack(spec).folder / TOKENIZER
+    return loaded(spec.tokenizer, found.read_text(encoding="utf-8"), str(found))

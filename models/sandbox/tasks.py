@@ -46,7 +46,7 @@ from models.micro_batches import OutOfMemory
 from models.policy.tables import MODULES
 from models.sandbox.child import RANK_LOST, Channel, Task, TaskError, kind_of
 from models.sandbox.wire import Array, Json, Message, TooLargeError
-from models.scale import TEXT, CanarySpec, ModelSize, Recipe, Stage
+from models.scale import TEXT, CanarySpec, Stage, size_of, stage_of
 from models.slots import SLOTS, published_source, slot_named
 from models.training_state import Saving, TrainingState, arrays_of
 
@@ -228,25 +228,6 @@ def _scored(request: Message) -> dict[str, Json]:
 __all__ = ["TASKS", "rendezvous", "size_of", "stage_of", "warm_up"]
 
 TASKS: Mapping[str, Task] = {"examine": examine, "train": train, "hidden_states": hidden_states, "score": score}
-
-
-def size_of(table: Mapping[str, Any]) -> ModelSize:
-    """The size that the parent sent as JSON."""
-    return ModelSize(**table)
-
-
-def stage_of(table: Mapping[str, Any]) -> Stage:
-    """The stage that the parent sent as JSON."""
-    return Stage(
-        **{
-            **table,
-            "size": size_of(table["size"]),
-            "probes": tuple(probes.probe_of(probe) for probe in table["probes"]),
-            "canary": CanarySpec(**table["canary"]),
-            "recipe": Recipe(**table["recipe"]),
-            "seeds": tuple(table["seeds"]),
-        }
-    )
 
 
 class _Shaped:
