@@ -125,7 +125,7 @@ def _config(trained: Trained) -> dict[str, Any]:
         "num_hidden_layers": size.num_layers,
         "num_attention_heads": size.num_heads,
         "intermediate_size": trained.ffn_width,
-        "max_position_embeddings": trained.length,
+        "trained_length": trained.length,
         "init_seed": trained.seed,
         "eos_token_id": end_id(trained.tokenizer),
         "pad_token_id": end_id(trained.tokenizer),

@@ -19,7 +19,7 @@ class CandidateConfig(PretrainedConfig):  # type: ignore[misc]
         num_hidden_layers: int = 2,
         num_attention_heads: int = 2,
         intermediate_size: int = 192,
-        max_position_embeddings: int = 128,
+        trained_length: int = 128,
         softmax_layers: tuple[int, ...] | list[int] = (),
         candidate_in: str = "mixer",
         entry: str = "TokenMixer",
@@ -36,7 +36,7 @@ class CandidateConfig(PretrainedConfig):  # type: ignore[misc]
             num_hidden_layers: blocks.
             num_attention_heads: heads of a token mixer.
             intermediate_size: the feed-forward's inner width, matched in parameters.
-            max_position_embeddings: tokens in a sequence when it was trained; nothing ends there.
+            trained_length: tokens in a sequence when it was trained; nothing ends there.
             softmax_layers: blocks, from 0, whose token mixer is softmax attention.
             candidate_in: "mixer" or "ffn", the place that the candidate fills in a block.
             entry: its class in candidate.py.
@@ -50,7 +50,7 @@ class CandidateConfig(PretrainedConfig):  # type: ignore[misc]
         self.num_hidden_layers = num_hidden_layers
         self.num_attention_heads = num_attention_heads
         self.intermediate_size = intermediate_size
-        self.max_position_embeddings = max_position_embeddings
+        self.trained_length = trained_length
         self.softmax_layers = list(softmax_layers)
         self.candidate_in = candidate_in
         self.entry = entry
