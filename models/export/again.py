@@ -24,7 +24,7 @@ from models.trial import TrialJob, TrialRun
 RECORD = "reproduce.json"
 PACKAGES = ("torch", "numpy", "triton", "flash-linear-attention", "einops")  # what figures depend on
 OTHERS = ("pyarrow", "tokenizers", "safetensors", "pyyaml", "py-landlock", "pyseccomp")  # what training needs beside
-LOSS_TOLERANCE = 0.02  # nats: what round-off grows to in a training on another machine, well below the noise of seeds
+LOSS_TOLERANCE = 0.02  # nats, for round-off on another machine: chosen below the noise of seeds
 ACCURACY_TOLERANCE = 0.05
 _FORMAT = 1
 

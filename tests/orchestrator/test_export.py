@@ -96,6 +96,7 @@ def test_its_script_gives_the_same_figures(bundle):
     assert "bit-equal" in done.stdout
 
 
+@pytest.mark.nightly
 def test_its_script_notices_another_figure(bundle, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
@@ -109,6 +110,12 @@ def test_its_script_notices_another_figure(bundle, tmp_path):
     done = subprocess.run([other / "reproduce.sh"], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "DIFFERS" in done.stdout
+
+
+def test_shellcheck_has_nothing_against_its_script(bundle):
+    shellcheck = Path(sys.executable).with_name("shellcheck")
+    found = subprocess.run([shellcheck, bundle / "reproduce.sh"], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout
 
 
 def test_its_script_says_what_it_lacks(bundle, tmp_path):

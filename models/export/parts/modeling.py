@@ -70,9 +70,10 @@ class CandidateForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mi
         """As in transformers, which leaves buffers that are not saved uninitialised: they get their values back."""
         found = super().from_pretrained(*args, **kwargs)
         model = found[0] if isinstance(found, tuple) else found
-        with torch.no_grad():
-            for name, value in model._kept.items():
-                model.get_buffer(name).copy_(value)
+        for name, value in model._kept.items():
+            room, _, leaf = name.rpartition(".")
+            buffers = model.get_submodule(room)._buffers
+            buffers[leaf] = value.to(model.norm.weight.device, buffers[leaf].dtype)
         return found
 
     @property
