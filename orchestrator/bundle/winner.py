@@ -27,6 +27,7 @@ from models.scale import Scale, stage_of
 from models.slots import Slot, slot_named
 from models.trial import TrialJob
 from orchestrator.errors import UsageError
+from orchestrator.founders import BASELINE_ARM
 from orchestrator.pools import Pool
 from orchestrator.run_folder import CONFIG, RunFolder
 from orchestrator.values import read_record
@@ -62,7 +63,9 @@ class Winner:
 
 
 def winner_of(folder: RunFolder, asked: str, stage: str | None = None, seed: int | None = None) -> Winner:
-    """By number, NUMBER.ATTEMPT, id or "best"; its trial at the highest stage that it finished, on the first seed.
+    """By number, NUMBER.ATTEMPT, id, or "best": the fittest that is no baseline.
+
+    Its trial is the one at the highest stage that it finished, on the first seed.
 
     Not the seed that came out best: that would choose its luck.
 
@@ -122,9 +125,15 @@ def winner_of(folder: RunFolder, asked: str, stage: str | None = None, seed: int
 
 def _chosen(asked: str, candidates: Sequence[Candidate], verdicts: Mapping[str, Verdict]) -> Candidate:
     if asked == "best":
-        judged = [(v.fitness, c) for c in candidates if (v := verdicts.get(c.candidate_id)) and v.fitness is not None]
+        judged = [
+            (verdict.fitness, candidate)
+            for candidate in candidates
+            if candidate.arm != BASELINE_ARM
+            and (verdict := verdicts.get(candidate.candidate_id)) is not None
+            and verdict.fitness is not None
+        ]
         if not judged:
-            raise UsageError("no candidate has a fitness yet: name one by its number or id")
+            raise UsageError("no candidate beside the baselines has a fitness yet: name one by its number or id")
         return max(judged, key=lambda pair: (pair[0], -pair[1].number))[1]
     found = [c for c in candidates if asked in (c.candidate_id, str(c.number), f"{c.number}.{c.attempt}")]
     if not found:

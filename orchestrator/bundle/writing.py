@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -14,6 +15,7 @@ from typing import Any
 from cognition.lineage import diff_to_parent
 from cognition.records import Metric, Trial
 from models.checkpoints import CheckpointError
+from models.commands.trials import require_device
 from models.export.again import (
     OTHERS,
     PACKAGES,
@@ -157,7 +159,15 @@ def _weights(
         if found is not None:
             told = "The weights are those that the campaign trained."
             return _Weights(arrays=found, trial=trial, machine=_machine_of(winner), told=told)
-    tell(f"no weights of {job.trial_id} were kept: it is trained again, jailed, on this machine")
+    try:
+        require_device("cpu" if job.device == "cpu" else "cuda")
+    except ValueError as error:
+        raise UsageError(
+            f"no weights of {job.trial_id} were kept, and it was trained on {job.device}, which is not here: export it "
+            "on a machine with a GPU"
+        ) from error
+    reason = "as asked" if retrain else "since none of its weights were kept"
+    tell(f"{job.trial_id} is trained again, jailed, {reason}")
     corpus = Recorded(job=job, corpus=_corpus(winner), scores=(), num_parameters=None, weights="", machine=machine())
     require_corpus(corpus)
     again = train_again(job, sandbox, on_point)
@@ -181,15 +191,9 @@ def _machine_of(winner: Winner) -> Machine:
     known = {name: told.get(name) for name in PACKAGES if name in told}
     python = str(winner.facts.get("python", ""))
     same = python == here.python and all(here.versions.get(name) == value for name, value in known.items())
-    if same and winner.trial.worker.partition(":")[0] == _host():
+    if same and winner.trial.worker.partition(":")[0] == socket.gethostname():
         return here
     return Machine(python=python, processor="", versions=known)
-
-
-def _host() -> str:
-    import socket
-
-    return socket.gethostname()
 
 
 def _corpus(winner: Winner) -> str:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from cognition.reader import Reader
-from cognition.records import Candidate, Trial
+from cognition.records import Candidate, Trial, Verdict
 from models.__main__ import main as models_main
 from models.sandbox.settings import SandboxSettings
 from orchestrator.bundle.winner import winner_of
@@ -157,7 +157,7 @@ def test_without_kept_weights_the_same_come_from_training_again(undisturbed, bun
 
 def test_a_candidate_of_the_first_stage_alone_can_leave_too(undisturbed, tmp_path, capsys):
     assert main([str(undisturbed), "0", "--stage", "explore", "--out", str(tmp_path / "explored")]) == 0
-    assert "no weights of" in capsys.readouterr().out
+    assert "is trained again, jailed, since none of its weights were kept" in capsys.readouterr().out
     ast.parse((tmp_path / "explored" / "candidate.py").read_text())
 
 
@@ -175,11 +175,25 @@ def test_bad_input_is_one_clear_line(undisturbed, tmp_path, capsys):
     assert "is not a campaign's folder" in capsys.readouterr().err
 
 
-def test_a_run_in_an_object_store_wants_a_folder_here(object_store, undisturbed, capsys):
+def test_a_run_in_an_object_store_wants_a_folder_here_and_kept_its_weights_there(
+    object_store, undisturbed, bundle, tmp_path, capsys
+):
     place = object_store.uri("exported")
     folder = RunFolder(place).folder
     for path in undisturbed.rglob("*"):
-        if path.is_file() and path.suffix in (".yaml", ".json", ".parquet"):
+        if path.is_file() and path.suffix in (".yaml", ".json", ".parquet", ".npz"):
             folder.write(path.relative_to(undisturbed).as_posix(), path.read_bytes())
-    assert main([place, "0"]) == 2
+    asked = [place, verified(undisturbed).candidate_id]
+    assert main(asked) == 2
     assert "is in an object store, and bundles are written on this machine: give --out" in capsys.readouterr().err
+    assert main([*asked, "--out", str(tmp_path / "here")]) == 0
+    assert "trained again" not in capsys.readouterr().out
+    assert (tmp_path / "here" / "model.safetensors").read_bytes() == (bundle / "model.safetensors").read_bytes()
+
+
+def test_the_best_is_no_baseline(undisturbed):
+    best = winner_of(RunFolder.existing(undisturbed), "best")
+    assert best.candidate.arm != "baseline"
+    judged = [v for v in Reader(undisturbed).rows(Verdict) if v.number >= 2 and v.fitness is not None]
+    assert best.verdict is not None
+    assert best.verdict.fitness == max(verdict.fitness for verdict in judged)
