@@ -17,6 +17,8 @@ _COMMANDS = {
     "train": ("train", "train one mixer at a scale and score it"),
     "rank": ("rank", "train every mixer on text and probes and rank them"),
     "bench": ("bench", "time mixers over sequence lengths: training, decoding, state"),
+    "reproduce": ("reproduce", "train an exported candidate again and compare its figures"),
+    "evaluate": ("evaluate", "run lm-evaluation-harness on an exported model"),
     "pack": ("pack", "pack a corpus into shards before it is needed, verify one, see what it holds"),
 }
 

@@ -64,13 +64,24 @@ class CheckpointSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeepSpec:
+    """Where the weights of a finished trial go, if they are no larger; models.kept_weights."""
+
+    uri: str
+    most_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointSettings:
     """Which trials save what they have, and where; values as in conf/config.yaml."""
 
     uri: str | None = None  # None: `checkpoints` in the run's folder
     every_s: float | None = 600.0  # None: nothing is saved
+    keep_gb: float | None = 4.0  # most that the weights of one trial above the first stage may hold; None: none is kept
 
     def __post_init__(self) -> None:
+        if self.keep_gb is not None and not 0 < self.keep_gb < math.inf:
+            raise ValueError(f"checkpoints.keep_gb is {self.keep_gb}: give gigabytes above zero, or null to keep none")
         if self.every_s is not None:
             CheckpointSpec(uri=self._resolved(Path("runs")), every_s=self.every_s)
 
@@ -85,6 +96,14 @@ class CheckpointSettings:
         if self.uri is None:
             raise ValueError("checkpoints.uri is null: spell it out with within(FOLDER)")
         return CheckpointSpec(uri=self.uri, every_s=self.every_s)
+
+    def keeps(self) -> KeepSpec | None:
+        """For trials above the first stage: few climb, so that what is kept stays bounded."""
+        if self.keep_gb is None:
+            return None
+        if self.uri is None:
+            raise ValueError("checkpoints.uri is null: spell it out with within(FOLDER)")
+        return KeepSpec(uri=self.uri, most_bytes=int(self.keep_gb * 1e9))
 
     def _resolved(self, run_folder: Path | str) -> str:
         if self.uri is None and isinstance(run_folder, str):

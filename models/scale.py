@@ -13,7 +13,7 @@ import yaml
 
 from models.mappings import as_mapping, require_keys, require_positive
 from models.minimal_pairs.spec import PAIRS, PairSpec
-from models.probes import ProbeSpec, probe_from_mapping
+from models.probes import ProbeSpec, probe_from_mapping, probe_of
 
 SCALE_FOLDER = Path(__file__).resolve().parents[1] / "conf" / "scale"
 AUTO = "auto"  # has no stages: a campaign puts another scale in its place
@@ -224,6 +224,26 @@ def scale_from_mapping(mapping: Mapping[str, Any]) -> Scale:
     require_keys("scale", mapping, {"name", "stages"})
     stages = tuple(_stage(name, entry) for name, entry in as_mapping("scale.stages", mapping["stages"]).items())
     return Scale(name=str(mapping["name"]), stages=stages)
+
+
+def size_of(table: Mapping[str, Any]) -> ModelSize:
+    """The size from what `dataclasses.asdict` makes of one, as it travels between processes."""
+    return ModelSize(**table)
+
+
+def stage_of(table: Mapping[str, Any]) -> Stage:
+    """The stage from what `dataclasses.asdict` makes of one."""
+    return Stage(
+        **{
+            **table,
+            "size": size_of(table["size"]),
+            "probes": tuple(probe_of(probe) for probe in table["probes"]),
+            "canary": CanarySpec(**table["canary"]),
+            "recipe": Recipe(**table["recipe"]),
+            "seeds": tuple(table["seeds"]),
+            "minimal_pairs": PairSpec(**pairs) if (pairs := table.get("minimal_pairs")) is not None else None,
+        }
+    )
 
 
 def load_scale(name: str) -> Scale:

@@ -21,6 +21,7 @@ from models import canary, probes
 from models.anomalies import anomaly, silence_s, unbelievable
 from models.checkpoints import Checkpoint
 from models.data import STDLIB, Batch, PackedTokens, Tokens, layout_of, load_corpus, windows
+from models.kept_weights import keep
 from models.minimal_pairs import PAIRS, pair_set
 from models.progress import Progress
 from models.sandbox import wire
@@ -74,6 +75,11 @@ class TrialRun:
         since = self._progress.sealed_since
         return self._trial.finished_at - since if self._trial is not None and since else 0.0
 
+    @property
+    def weights(self) -> Mapping[str, Array]:
+        """What the text's training left, once that is done; the candidate's own word, as all of its process."""
+        return self._progress.weights.get(TEXT, {})
+
     def advance(self) -> Metric | Trial:
         """Wait for the next point of the curve; the Trial ends it, and is handed out again after that.
 
@@ -108,7 +114,10 @@ class TrialRun:
     def _run(self) -> Generator[Metric, None, Trial]:
         trial = yield from self._attempt()
         self._saved.end(trial)
-        return replace(trial, detail="\n".join(filter(None, (trial.detail, self._saved.problem))))
+        unkept, progress, job = "", self._progress, self._job
+        if trial.succeeded and job.keeps is not None and progress.canary is not None:
+            unkept = keep(job.keeps, job.trial_id, job.digest, self.weights, progress.canary, trial.ffn_width)
+        return replace(trial, detail="\n".join(filter(None, (trial.detail, self._saved.problem, unkept))))
 
     def _attempt(self) -> Generator[Metric, None, Trial]:
         self._progress.elapsed_from = self._started_at

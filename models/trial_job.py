@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 
 from cognition.records import Pace
 from models.anomalies import AnomalyLimits
-from models.checkpoints import CheckpointSpec
+from models.checkpoints import CheckpointSpec, KeepSpec
 from models.data import DataSpec
 from models.efficiency.settings import EfficiencySettings
 from models.scale import Stage
@@ -30,6 +30,7 @@ class TrialJob:
     pace: Pace | None = None  # the reference baseline's, once it is known
     anomalies: AnomalyLimits = field(default_factory=AnomalyLimits)
     checkpoints: CheckpointSpec | None = None  # None: when it is cut off it begins anew
+    keeps: KeepSpec | None = None  # where its weights go once it has finished
     num_processes: int = 1  # that train on it, one per device; each takes its share of every batch
     card_share: float = 1.0  # of a GPU's memory, that each of its children may hold
     corpus: str = ""  # digest that the text must have where it is trained; empty: any

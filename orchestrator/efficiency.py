@@ -25,8 +25,7 @@ from models.efficiency.run import EfficiencyRun
 from models.efficiency.settings import EfficiencySettings
 from models.sandbox.parent import SandboxError
 from models.sandbox.settings import SandboxSettings
-from models.sandbox.starting import stage_of
-from models.scale import Stage
+from models.scale import Stage, stage_of
 from models.trial_job import TrialJob
 from orchestrator.charges import measuring_id_of
 from orchestrator.errors import UsageError

@@ -109,6 +109,7 @@ class EngineRunner:
             anomalies=settings.anomalies,
             checkpoints=settings.checkpoints.spec(settings.scale.stage(stage)),
             corpus=self.corpus,
+            keeps=settings.checkpoints.keeps() if stage != settings.ladder.first.name else None,
         )
         return await self._ended(candidate, job, job.stage.deadline_s, horizon)
 

@@ -31,9 +31,9 @@ from models.cost import flops_per_token
 from models.efficiency.decoding import Decoder
 from models.micro_batches import OutOfMemory
 from models.sandbox.child import Channel, TaskError
-from models.sandbox.starting import keep_to_share, load_entry, set_seed, source_of, stage_of
+from models.sandbox.starting import keep_to_share, load_entry, set_seed, source_of
 from models.sandbox.wire import Json, Message
-from models.scale import Stage
+from models.scale import Stage, stage_of
 from models.slots import slot_named
 
 ALLOCATED, RESIDENT = "allocated", "resident"

@@ -11,7 +11,8 @@ from torch import Tensor
 from models import cost
 from models.backbone import MATCH_TOLERANCE, CannotFit, build, fit_ffn_width, non_embedding_parameters
 from models.fingerprint import fingerprint
-from models.loading import LoadError, load_mixer
+from models.fla_style import LoadError
+from models.loading import load_mixer
 from models.properties.running import run
 from models.properties.subject import Finding, Refused, Subject, probe_bfloat16
 from models.signature import signature

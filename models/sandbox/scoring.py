@@ -9,8 +9,8 @@ import numpy as np
 from models import evaluator
 from models.backbone import MATCH_TOLERANCE, non_embedding_parameters, reference_parameters
 from models.sandbox.child import Channel, TaskError
-from models.sandbox.starting import size_of
 from models.sandbox.wire import Json, Message
+from models.scale import size_of
 
 
 def score(channel: Channel) -> None:

@@ -3,41 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from models import probes
-from models.loading import LoadError, load_mixer
-from models.minimal_pairs import PairSpec
+from models.fla_style import LoadError
+from models.loading import load_mixer
 from models.sandbox.child import TaskError, kind_of
 from models.sandbox.wire import Message
-from models.scale import CanarySpec, ModelSize, Recipe, Stage
 
 _CONTEXT_BYTES = 768 << 20  # of a GPU: driver, kernels and cuBLAS's workspace, for each process
-
-
-def size_of(table: Mapping[str, Any]) -> ModelSize:
-    """The size that the parent sent as JSON."""
-    return ModelSize(**table)
-
-
-def stage_of(table: Mapping[str, Any]) -> Stage:
-    """The stage that the parent sent as JSON."""
-    return Stage(
-        **{
-            **table,
-            "size": size_of(table["size"]),
-            "probes": tuple(probes.probe_of(probe) for probe in table["probes"]),
-            "canary": CanarySpec(**table["canary"]),
-            "recipe": Recipe(**table["recipe"]),
-            "seeds": tuple(table["seeds"]),
-            "minimal_pairs": PairSpec(**pairs) if (pairs := table.get("minimal_pairs")) is not None else None,
-        }
-    )
 
 
 def source_of(start: Message) -> str:

@@ -41,9 +41,9 @@ from models.micro_batches import OutOfMemory
 from models.policy.tables import MODULES
 from models.sandbox.child import RANK_LOST, Channel, Task, TaskError
 from models.sandbox.scoring import score
-from models.sandbox.starting import keep_to_share, load_entry, set_seed, size_of, source_of, stage_of
+from models.sandbox.starting import keep_to_share, load_entry, set_seed, source_of
 from models.sandbox.wire import Array, Json, Message, TooLargeError
-from models.scale import TEXT, CanarySpec, Stage
+from models.scale import TEXT, CanarySpec, Stage, size_of, stage_of
 from models.slots import SLOTS, published_source, slot_named
 from models.training_state import Saving, TrainingState, arrays_of
 

@@ -5,7 +5,8 @@ import inspect
 import pytest
 import torch
 
-from models.loading import LoadError, candidate_traceback, load_mixer
+from models.fla_style import LoadError
+from models.loading import candidate_traceback, load_mixer
 
 from .conftest import TOY
 

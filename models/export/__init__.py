@@ -1,0 +1,1 @@
+"""A trained candidate as a folder that transformers loads, without this project: docs/export.md."""
