@@ -76,11 +76,11 @@ def answer(claims: Sequence[Claim], names: Names) -> str:
         f"tested counted. {spoken(best.split).capitalize()} data was looked at {best.num_looks} times (docs/claims.md)",
     ]
     if (needs := needed(best)) is not None:
-        lines.append(needs)
+        lines.append(f"It {needs}")
     if best.promised is not None and best.gap is not None:
         lines.append(
             f"Exploration had promised {best.promised:+.4f}; verified on fresh seeds it is {abs(best.gap):.4f} "
-            f"{'less' if best.gap > 0 else 'more'} (winner's curse)"
+            f"{'worse' if best.gap > 0 else 'better'} than that (winner's curse)"
         )
     return "\n".join(lines)
 
@@ -107,7 +107,7 @@ def needed(claim: Claim) -> str | None:
     )
     return (
         f"needs about {claim.seeds_needed} more seeds, {hours}, if the difference stays "
-        f"(stages.{claim.stage}.more_seeds={claim.seeds_needed} or more)"
+        f"(raise stages.{claim.stage}.more_seeds by as many)"
     )
 
 
@@ -119,9 +119,7 @@ def counts(claims: Iterable[Claim]) -> str:
 
 def noise_line(level: NoiseLevel) -> str:
     """The noise of a figure at a stage, and what it leaves to be told."""
-    told = (
-        f"{level.stage} {level.metric}: sigma {level.sigma:.4f} of a paired difference ({level.dof} degrees of freedom)"
-    )
+    told = f"{level.stage} {level.metric}: sigma {level.sigma:.4f} of a paired difference (dof {level.dof})"
     return f"{told}; {smallest_in_words(level.stage_seeds, level.smallest_difference)}"
 
 

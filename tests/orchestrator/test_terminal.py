@@ -156,7 +156,7 @@ def test_the_end_says_the_state_of_the_best_with_its_interval_and_never_more(sta
         (
             ClaimState.promising,
             {"seeds_needed": 3, "slot_hours_needed": 1.0, "gpu_hours_needed": 4.0},
-            "about 3 more seeds, 4 GPU-hours, if the difference stays (stages.verify.more_seeds=3 or more)",
+            "about 3 more seeds, 4 GPU-hours, if the difference stays (raise stages.verify.more_seeds by as many)",
         ),
         (ClaimState.undecided, {}, "over 1,000 more seeds"),
         (ClaimState.undecided, {"num_seeds": 1}, "more seeds than can be reckoned"),
@@ -185,7 +185,7 @@ def test_the_gap_to_what_exploration_had_promised_is_told() -> None:
     candidate = named("x")
     fields = {"promised": -0.3, "gap": 0.2}
     text = shown(ended([member(BASELINE), member(candidate)], [claimed(candidate, ClaimState.undecided, **fields)]))
-    assert "Exploration had promised -0.3000; verified on fresh seeds it is 0.2000 less" in text
+    assert "Exploration had promised -0.3000; verified on fresh seeds it is 0.2000 worse than that" in text
 
 
 def test_of_several_baselines_the_one_that_decides_is_named() -> None:
@@ -200,7 +200,7 @@ def test_of_several_baselines_the_one_that_decides_is_named() -> None:
 def test_the_noise_and_what_it_leaves_to_be_told_is_shown() -> None:
     level = make_noise(smallest_difference=0.25)
     text = shown(ended([member(BASELINE)], noise=(level, dataclasses.replace(level, smallest_difference=None))))
-    assert "verify loss: sigma 0.0300 of a paired difference (4 degrees of freedom); 3 seeds tell differences" in text
+    assert "verify loss: sigma 0.0300 of a paired difference (dof 4); 3 seeds tell differences" in text
     assert "from 0.2500 on" in text
     assert "3 seeds tell no difference" in text
 
