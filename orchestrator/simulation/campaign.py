@@ -76,7 +76,7 @@ class Wish:
                     *("+campaign=linear_attn", "scale=cpu", "pools=cluster", "tracking=none", "llm=none"),
                     *("pools.explore={cpus: 1, gpus: 1}", "pools.verify={cpus: 1, gpus: 1}", f"seed={self.seed}"),
                     f"budget.candidates={self.candidates}",
-                    "checkpoints.every_s=null",
+                    *("checkpoints.every_s=null", "checkpoints.keep_gb=null"),
                     f"flow.most_in_flight={4 * self.gpus + 64}",
                     *self.overrides,
                 ]

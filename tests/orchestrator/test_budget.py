@@ -39,7 +39,7 @@ GPU = Share(pool="big", num_cpus=4.0, num_gpus=2.0)
 
 @pytest.fixture(scope="module")
 def settings() -> Settings:
-    return settings_from(compose(["+campaign=linear_attn", "scale=tiny"]))
+    return settings_from(compose(["+campaign=linear_attn", "scale=tiny", "checkpoints.keep_gb=null"]))
 
 
 # ---- limits ---------------------------------------------------------------------------------------------------
