@@ -23,8 +23,8 @@ $(READY): pyproject.toml constraints.txt
 run: $(READY)  ## set up, then run the linear-attention campaign to its end (ARGS="budget.candidates=48 ..." to change it)
 	$(BIN)/python -m orchestrator +campaign=linear_attn $(ARGS)
 
-test: lint types layers  ## lint, types, layers and the whole test suite
-	$(PYTEST) $(ARGS)
+test: lint types layers  ## lint, types, layers and the whole test suite; what failed beside others once more, alone
+	$(PYTEST) $(ARGS) || $(BIN)/python -m tests.again $$?
 
 nightly: $(READY)  ## the long tests
 	$(PYTEST) -m nightly $(ARGS)

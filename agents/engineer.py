@@ -36,6 +36,10 @@ class Engineer:
             )
         return await proposer_of(self.proposers, candidate.arm).repair(candidate, evidence, brief)
 
+    async def measure(self, candidate: Candidate, stage: str) -> Trained:
+        """What it costs at a stage: `Trained.efficiency`."""
+        return await self.runner.measure(candidate, stage)
+
     async def train(
         self,
         candidate: Candidate,

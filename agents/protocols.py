@@ -8,7 +8,7 @@ from typing import Protocol
 
 from agents.brief import Brief, Evidence
 from agents.ledger import Cost, Refusal, Reservation, Spend
-from cognition.records import Candidate, EarlyStop, Metric, Pace, Trial
+from cognition.records import Candidate, EarlyStop, Efficiency, Metric, Pace, Trial
 
 
 class NoProposal(Exception):
@@ -22,6 +22,7 @@ class Trained:
     trial: Trial
     curve: tuple[Metric, ...] = ()
     early_stop: EarlyStop | None = None  # what a stopping policy said to it; controls were let run on all the same
+    efficiency: tuple[Efficiency, ...] = ()  # where it was to be measured and not trained: the trial has no result
 
 
 class Runner(Protocol):
@@ -36,6 +37,10 @@ class Runner(Protocol):
             pace: the reference baseline's, by which anomalies are told.
             horizon: the highest number whose curves may count against this one; None: all.
         """
+        ...
+
+    async def measure(self, candidate: Candidate, stage: str) -> Trained:
+        """What the candidate costs at a stage, as rows beside a trial without a result that says how it ended."""
         ...
 
 

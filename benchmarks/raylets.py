@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NUM_RAYLETS, NUM_KILLED, NUM_CANDIDATES = 12, 2, 190
 _OBJECT_STORE_BYTES = 100_000_000
 _MOST_STARTS = 4
+_STEPS = 250  # a few seconds of training, so that it and not the examinations set the pace, and slots are held
 _WAIT_S = 3600.0
 _SEED = 0
 
@@ -41,6 +42,7 @@ def command(folder: Path, address: str, num_candidates: int) -> list[str]:
         *(f"run.root={folder.parent}", f"run.name={folder.name}", f"cluster.address={address}"),
         *(f"budget.candidates={num_candidates}", "deterministic=true", f"flow.look_ahead={2 * NUM_RAYLETS}"),
         *("stages.verify.best=2", "stages.explore.stopping.policy=none", "data.max_bytes=1500000"),
+        *(f"scale.stages.explore.steps={_STEPS}", f"scale.stages.verify.steps={_STEPS}"),
         *("scale.stages.explore.deadline_s=600", "scale.stages.verify.deadline_s=600", "flow.gate_deadline_s=600"),
         *("anomalies.slow_factor=null", "anomalies.silent_floor_s=300"),
     ]

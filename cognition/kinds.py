@@ -44,6 +44,17 @@ class FailureKind(StrEnum):
     unpromising = "unpromising"  # a stopping policy saw that it would not reach the bar; nothing to mend
     worker_died = "worker_died"  # the Ray worker that hosted the trial ended
     cancelled = "cancelled"
+    corpus = "corpus"  # the node's text cannot be read, or is not the campaign's: the campaign ends
+
+
+class PartFinding(StrEnum):
+    """What taking a part away from a design told of the part."""
+
+    helps = "helps"  # without it the loss is higher
+    hurts = "hurts"  # without it the loss is lower
+    not_needed = "not_needed"  # without it the loss is surely not higher by as much as is tolerated
+    unclear = "unclear"  # too few seeds to tell
+    failed = "failed"  # without it the design is refused, or does not train
 
 
 class ChargeOutcome(StrEnum):
@@ -79,3 +90,12 @@ class CallOutcome(StrEnum):
     def unanswered(self) -> bool:
         """Nobody knows whether it was paid for: its reservation is kept."""
         return self in (CallOutcome.timeout, CallOutcome.dropped, CallOutcome.cancelled, CallOutcome.lost)
+
+
+class ClaimState(StrEnum):
+    """Where a candidate stands that was retrained beside the baselines; docs/claims.md says what each promises."""
+
+    rejected = "rejected"  # no better than some baseline, as far as its seeds tell, or its training failed
+    undecided = "undecided"  # better on its seeds, by too little to tell
+    promising = "promising"  # it would be a discovery, had it been the only one tested
+    discovery = "discovery"  # better than every baseline, all candidates counted that were tested

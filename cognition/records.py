@@ -15,9 +15,15 @@ import tokenize
 from dataclasses import dataclass
 from typing import ClassVar
 
+from cognition.efficiency import Efficiency as Efficiency
+from cognition.evidence import Ablation as Ablation
+from cognition.evidence import Claim as Claim
+from cognition.evidence import NoiseLevel as NoiseLevel
 from cognition.kinds import CallOutcome as CallOutcome
 from cognition.kinds import ChargeOutcome as ChargeOutcome
+from cognition.kinds import ClaimState as ClaimState
 from cognition.kinds import FailureKind as FailureKind
+from cognition.kinds import PartFinding as PartFinding
 from cognition.kinds import ReportKind as ReportKind
 from cognition.kinds import TrialStatus as TrialStatus
 from cognition.language import Calibration as Calibration
@@ -286,29 +292,6 @@ class Insight:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """A statistical statement on verified trials: candidate against the best baseline, same seeds, held-out data."""
-
-    TABLE: ClassVar[str] = "claims"
-    KEY: ClassVar[tuple[str, ...]] = ("candidate_id", "baseline_id", "stage")
-
-    candidate_id: str
-    baseline_id: str
-    stage: str
-    split: str
-    num_seeds: int
-    mean_loss: float
-    std_loss: float | None
-    baseline_mean_loss: float
-    baseline_std_loss: float | None
-    difference: float  # mean of paired loss differences, candidate - baseline; negative is better
-    low: float | None  # 95% paired interval; None with fewer than two seeds
-    high: float | None
-    exploration_loss: float | None = None  # what exploration had promised (winner's curse)
-    created_at: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EarlyStop:
     """A stopping policy on a trial under way: it would not reach the bar. Controls are let run on all the same."""
 
@@ -362,12 +345,14 @@ class Event:
     created_at: float = 0.0
 
 
-Measured = Candidate | Report | Metric | Trial | Charge | Verdict | Insight | Claim | EarlyStop | RankCorrelation
+Judged = Verdict | Insight | Claim | NoiseLevel | Ablation | EarlyStop | RankCorrelation
+Measured = Candidate | Report | Metric | Trial | Charge | Efficiency | Judged
 Known = Paper | Entry | Retrieval | Origin | Vector
 Record = Measured | Known | Synthesis | Calibration | LlmCall | Reward | Event
 
 RECORDS: tuple[type[Record], ...] = (
-    *(Candidate, Report, Metric, Trial, Charge, Verdict, Insight, Claim, EarlyStop, RankCorrelation),
+    *(Candidate, Report, Metric, Trial, Charge, Efficiency),
+    *(Verdict, Insight, Claim, NoiseLevel, Ablation, EarlyStop, RankCorrelation),
     *(Paper, Entry, Retrieval, Origin, Vector),
     *(Synthesis, Calibration, LlmCall, Reward, Event),
 )

@@ -24,6 +24,37 @@ SELECT candidate_id, number, parent_id, depth, ancestors
 FROM tree
 ORDER BY number, candidate_id;
 
+-- What is claimed by now: of each candidate and stage the last revision, against the baseline that decides.
+-- Lineages from before claims had states have NULL there.
+CREATE OR REPLACE VIEW verified AS
+WITH latest AS (
+    SELECT *
+    FROM claims
+    QUALIFY row_number() OVER (PARTITION BY candidate_id, baseline_id, stage ORDER BY revision DESC) = 1
+)
+SELECT
+    latest.stage, candidates.number, candidates.name, latest.state, latest.reason, latest.difference, latest.low,
+    latest.high, latest.num_seeds, rivals.name AS baseline, latest.e_value, latest.num_baselines, latest.num_tested,
+    latest.num_looks, latest.smallest_difference, latest.seeds_needed, latest.slot_hours_needed,
+    latest.gpu_hours_needed, latest.promised, latest.gap, latest.split, latest.mean_loss, latest.std_loss,
+    latest.created_at, latest.candidate_id, latest.baseline_id
+FROM latest
+LEFT JOIN candidates USING (candidate_id)
+LEFT JOIN candidates AS rivals ON rivals.candidate_id = latest.baseline_id
+QUALIFY row_number() OVER (
+    PARTITION BY latest.candidate_id, latest.stage ORDER BY latest.deciding DESC, latest.e_value, latest.baseline_id
+) = 1
+ORDER BY latest.stage, latest.e_value DESC, candidates.number;
+
+-- The winner's curse, by stage: how much less of the best was verified than exploration had promised.
+CREATE OR REPLACE VIEW winners_curse AS
+SELECT stage, count(*) AS num_candidates, avg(promised) AS mean_promised, avg(difference) AS mean_difference,
+       avg(gap) AS mean_gap, stddev_samp(gap) AS std_gap, count(*) FILTER (gap > 0) AS num_less
+FROM verified
+WHERE gap IS NOT NULL
+GROUP BY stage
+ORDER BY stage;
+
 -- One row per judged candidate, best fitness first.
 CREATE OR REPLACE VIEW leaderboard AS
 WITH judged AS (
@@ -47,7 +78,7 @@ examined AS (
 ),
 claimed AS (
     SELECT *
-    FROM claims
+    FROM verified
     QUALIFY row_number() OVER (PARTITION BY candidate_id ORDER BY created_at DESC, num_seeds DESC, stage) = 1
 )
 SELECT
@@ -68,6 +99,7 @@ SELECT
     claimed.difference AS verified_difference,
     claimed.low AS difference_low,
     claimed.high AS difference_high,
+    claimed.state AS verified_state,
     judged.suspicious,
     judged.stage,
     coalesce(trained.num_trials, 0) AS num_trials,
@@ -91,8 +123,8 @@ FROM (
     UNION ALL
     SELECT 4, 'verdict ' || stage, if(isfinite(fitness), 'scored', 'no score'), count(*) FROM verdicts GROUP BY ALL
     UNION ALL
-    SELECT 5, 'claim ' || stage, if(coalesce(high < 0, false), 'better than baseline', 'not shown'), count(*)
-    FROM claims
+    SELECT 5, 'claim ' || stage, state, count(*)
+    FROM verified
     GROUP BY ALL
 )
 ORDER BY place, step, num DESC, outcome;

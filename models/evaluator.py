@@ -56,20 +56,7 @@ def score(hidden_NTD: Floats, head_VD: Floats, targets_NT: NDArray[np.int64]) ->
         NonFiniteScore: anything is NaN or infinite.
         ValueError: shapes disagree, a target is no token, or no target counts.
     """
-    num_windows, length, vocab_size = _check_shapes(hidden_NTD, head_VD, targets_NT)
-    head_DV = _finite("head", head_VD).astype(np.float64).T
-    losses_N, hits_N, counted_N = np.zeros(num_windows), np.zeros(num_windows), np.zeros(num_windows)
-    chunk = max(1, _CHUNK_ELEMENTS // (length * vocab_size))
-    for start in range(0, num_windows, chunk):
-        part = slice(start, start + chunk)
-        logits = _finite("hidden states", hidden_NTD[part]).astype(np.float64) @ head_DV
-        counted = targets_NT[part] != IGNORED
-        label = np.where(counted, targets_NT[part], 0)[..., None]
-        chosen = np.take_along_axis(logits, label, axis=-1)[..., 0]
-        hits = logits.argmax(axis=-1) == label[..., 0]
-        losses_N[part] = ((_log_sum_exp(logits) - chosen) * counted).sum(axis=1)
-        hits_N[part] = (hits & counted).sum(axis=1)
-        counted_N[part] = counted.sum(axis=1)
+    losses_N, hits_N, counted_N = _sums(hidden_NTD, head_VD, targets_NT)
     num_items = int(counted_N.sum())
     if num_items == 0:
         raise ValueError("every target is -100, so there is nothing to score: check the evaluation set")
@@ -82,6 +69,32 @@ def score(hidden_NTD: Floats, head_VD: Floats, targets_NT: NDArray[np.int64]) ->
         accuracy=accuracy,
         accuracy_stderr=_clustered_error(hits_N, counted_N, accuracy),
         num_items=num_items,
+    )
+
+
+def score_pairs(hidden_NTD: Floats, head_VD: Floats, targets_NT: NDArray[np.int64]) -> TokenScores:
+    """Minimal pairs: window 2 i is the acceptable text of pair i, window 2 i + 1 the other one (models.minimal_pairs).
+
+    The accuracy is the share of pairs whose acceptable text has the larger summed log-likelihood, a tie counting half,
+    and its error that of a mean over pairs; the loss is the acceptable texts' per token.
+
+    Raises:
+        NonFiniteScore, ValueError: as `score`; an odd number of windows.
+    """
+    if len(hidden_NTD) % 2:
+        raise ValueError(f"{len(hidden_NTD)} windows are no pairs: give the acceptable and the other text of each")
+    losses_N, _, counted_N = _sums(hidden_NTD, head_VD, targets_NT)
+    good_P, bad_P = losses_N[0::2], losses_N[1::2]
+    if not np.isfinite(losses_N).all():
+        raise NonFiniteScore("a sealed loss of a minimal pair is not finite")
+    hits_P = np.where(good_P == bad_P, 0.5, good_P < bad_P)
+    loss, accuracy, one_each_P = float(good_P.sum() / counted_N[0::2].sum()), float(hits_P.mean()), np.ones(len(hits_P))
+    return TokenScores(
+        loss=loss,
+        stderr=_clustered_error(good_P, counted_N[0::2], loss),
+        accuracy=accuracy,
+        accuracy_stderr=_clustered_error(hits_P, one_each_P, accuracy),
+        num_items=len(hits_P),
     )
 
 
@@ -112,6 +125,27 @@ def audit(full_AD: Floats, prefix_AD: Floats, head_VD: Floats) -> float:
     full_AV -= _log_sum_exp(full_AV)[:, None]
     prefix_AV -= _log_sum_exp(prefix_AV)[:, None]
     return float(np.abs(full_AV - prefix_AV).max())
+
+
+def _sums(
+    hidden_NTD: Floats, head_VD: Floats, targets_NT: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Of each window: losses in nats, likeliest tokens that are right, and targets, all over counted targets."""
+    num_windows, length, vocab_size = _check_shapes(hidden_NTD, head_VD, targets_NT)
+    head_DV = _finite("head", head_VD).astype(np.float64).T
+    losses_N, hits_N, counted_N = np.zeros(num_windows), np.zeros(num_windows), np.zeros(num_windows)
+    chunk = max(1, _CHUNK_ELEMENTS // (length * vocab_size))
+    for start in range(0, num_windows, chunk):
+        part = slice(start, start + chunk)
+        logits = _finite("hidden states", hidden_NTD[part]).astype(np.float64) @ head_DV
+        counted = targets_NT[part] != IGNORED
+        label = np.where(counted, targets_NT[part], 0)[..., None]
+        chosen = np.take_along_axis(logits, label, axis=-1)[..., 0]
+        hits = logits.argmax(axis=-1) == label[..., 0]
+        losses_N[part] = ((_log_sum_exp(logits) - chosen) * counted).sum(axis=1)
+        hits_N[part] = (hits & counted).sum(axis=1)
+        counted_N[part] = counted.sum(axis=1)
+    return losses_N, hits_N, counted_N
 
 
 def _check_shapes(hidden: Floats, head: Floats, targets: NDArray[np.int64]) -> tuple[int, int, int]:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import yaml
 
 from models.mappings import as_mapping, require_keys, require_positive
+from models.minimal_pairs.spec import PAIRS, PairSpec
 from models.probes import ProbeSpec, probe_from_mapping, probe_of
 
 SCALE_FOLDER = Path(__file__).resolve().parents[1] / "conf" / "scale"
@@ -21,7 +22,7 @@ TEXT, CANARY = "text", "canary"  # the tasks of every stage, beside its probes
 
 PRECISIONS, SCHEDULES = ("float32", "bfloat16"), ("cosine", "wsd")
 
-RecordT = TypeVar("RecordT", "ModelSize", "Recipe", "CanarySpec", "Stage")
+RecordT = TypeVar("RecordT", "ModelSize", "Recipe", "CanarySpec", "PairSpec", "Stage")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +130,7 @@ class Stage:
     canary: CanarySpec
     seeds: tuple[int, ...]
     recipe: Recipe = field(default_factory=Recipe)
+    minimal_pairs: PairSpec | None = None  # None: the stage has none
 
     def __post_init__(self) -> None:
         require_positive(
@@ -148,7 +150,7 @@ class Stage:
         if len(set(names)) != len(names):
             raise ValueError(f"stage {self.name}: probes are {names}; name each once")
         for probe in self.probes:
-            if probe.name in (TEXT, CANARY):
+            if probe.name in (TEXT, CANARY, PAIRS):
                 raise ValueError(f"stage {self.name}: a probe is named {probe.name!r}, as every stage's own: rename it")
             if probe.vocab_size > self.size.vocab_size:
                 raise ValueError(
@@ -239,6 +241,7 @@ def stage_of(table: Mapping[str, Any]) -> Stage:
             "canary": CanarySpec(**table["canary"]),
             "recipe": Recipe(**table["recipe"]),
             "seeds": tuple(table["seeds"]),
+            "minimal_pairs": PairSpec(**pairs) if (pairs := table.get("minimal_pairs")) is not None else None,
         }
     )
 
@@ -262,6 +265,8 @@ def _stage(name: str, entry: Any) -> Stage:
     )
     values["canary"] = _record(CanarySpec, f"{where}.canary", values.get("canary"))
     values["seeds"] = tuple(values.get("seeds") or ())
+    if values.get("minimal_pairs") is not None:
+        values["minimal_pairs"] = _record(PairSpec, f"{where}.minimal_pairs", values["minimal_pairs"])
     values["recipe"] = _record(Recipe, f"{where}.recipe", values.get("recipe") or {})
     return _record(Stage, where, values, name=str(name))
 

@@ -7,7 +7,6 @@ of a Trial come from the sealed evaluation (models.sandbox.sealed). Examinations
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import secrets
 import socket
@@ -15,14 +14,15 @@ import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 
-from cognition.records import FailureKind, Metric, Pace, Trial, TrialStatus
+from cognition.records import FailureKind, Metric, Trial, TrialStatus
 from models import canary, probes
-from models.anomalies import AnomalyLimits, anomaly, silence_s, unbelievable
-from models.checkpoints import Checkpoint, CheckpointSpec, KeepSpec
-from models.data import Batch, DataSpec, PackedTokens, Tokens, layout_of, load_corpus, windows
+from models.anomalies import anomaly, silence_s, unbelievable
+from models.checkpoints import Checkpoint
+from models.data import STDLIB, Batch, PackedTokens, Tokens, layout_of, load_corpus, windows
 from models.kept_weights import keep
+from models.minimal_pairs import PAIRS, pair_set
 from models.progress import Progress
 from models.sandbox import wire
 from models.sandbox.exam import ExamJob, examine, source_problem
@@ -30,45 +30,14 @@ from models.sandbox.parent import Child, ForkServer, SandboxError, lent
 from models.sandbox.sealed import Sealed, Subject, TrialError, commitment, evaluate, expect, scores_of, talking
 from models.sandbox.wire import Array, Json, Message
 from models.saved_trial import SavedTrial
-from models.scale import CANARY, TEXT, Stage
-from models.slots import slot_named
+from models.scale import CANARY, TEXT
 from models.steady_clock import SteadyClock
+from models.trial_job import TrialJob
 
 __all__ = ["ExamJob", "TrialJob", "TrialRun", "examine"]
 
 _STATE_SLACK_BYTES = 64 << 20  # buffers, beside the parameters that the budget bounds
 _CHECKPOINT_FACTOR = 3  # weights and AdamW's two moments
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrialJob:
-    """A training that is wanted: one candidate, one stage, one seed."""
-
-    trial_id: str
-    candidate_id: str
-    source: str
-    slot: str
-    stage: Stage
-    seed: int
-    data: DataSpec
-    device: str = "cpu"
-    pace: Pace | None = None  # the reference baseline's, once it is known
-    anomalies: AnomalyLimits = field(default_factory=AnomalyLimits)
-    checkpoints: CheckpointSpec | None = None  # None: when it is cut off it begins anew
-    keeps: KeepSpec | None = None  # where its weights go once it has finished
-    num_processes: int = 1  # that train on it, one per device; each takes its share of every batch
-    card_share: float = 1.0  # of a GPU's memory, that each of its children may hold
-
-    def __post_init__(self) -> None:
-        slot_named(self.slot)
-        self.stage.require_split(self.num_processes)
-
-    @property
-    def digest(self) -> str:
-        """Of all that decides what is trained."""
-        told = [self.candidate_id, self.source, self.slot, self.seed, self.device]
-        text = json.dumps([*told, asdict(self.stage), asdict(self.data)], sort_keys=True)
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 class TrialRun:
@@ -114,8 +83,8 @@ class TrialRun:
     def advance(self) -> Metric | Trial:
         """Wait for the next point of the curve; the Trial ends it, and is handed out again after that.
 
-        A candidate's failure is a Trial. Raises ValueError for a corpus or stage that cannot serve, and SandboxError
-        when no fork server can be started.
+        A failure is a Trial. Raises ValueError for a corpus too small for the stage, and SandboxError when no fork
+        server can be started.
         """
         if self._trial is not None:
             return self._trial
@@ -152,6 +121,8 @@ class TrialRun:
 
     def _attempt(self) -> Generator[Metric, None, Trial]:
         self._progress.elapsed_from = self._started_at
+        if (problem := self._corpus_problem()) is not None:
+            return self._trial_of(TrialStatus.failed, failure=FailureKind.corpus, detail=problem)
         self._server.start()
         text = self._text_windows()
         self._unseen = hashlib.blake2b(text.inputs.tobytes(), digest_size=16).hexdigest()
@@ -170,7 +141,8 @@ class TrialRun:
             tasks = (TEXT, *(spec.name for spec in self._job.stage.probes))
             yield from self._train(tasks[tasks.index(before.task) :] if before is not None else tasks, before)
             self._progress.sealed_since = self._clock.now()
-            sealed = self._evaluate({TEXT: text} | self._probe_sets(), self._job.stage.audit_positions)
+            sets = {TEXT: text} | self._probe_sets()
+            sealed = self._evaluate(sets, self._job.stage.audit_positions, self._pairs())
             if found := unbelievable(sealed.scores[TEXT].loss, self._job.pace, self._job.anomalies):
                 raise TrialError(found.kind, found.detail)
         except TrialError as error:
@@ -178,6 +150,17 @@ class TrialRun:
             status, failure, detail = self._ending or (status, error.kind, error.detail)
             return self._trial_of(status, failure=failure, detail=detail)
         return self._trial_of(TrialStatus.finished, sealed=sealed)
+
+    def _corpus_problem(self) -> str | None:
+        """Why this machine's text cannot serve: losses on another one would not compare."""
+        job, here = self._job, socket.gethostname()
+        try:
+            found = load_corpus(job.data).digest
+        except (ValueError, OSError) as error:
+            return f"the corpus cannot be read on {here}: {error}"
+        if job.corpus and found != job.corpus:
+            return f"the corpus on {here} is another one ({found[:12]}, the campaign's is {job.corpus[:12]})"
+        return None
 
     def _text_windows(self) -> Batch:
         """The same for every candidate and seed: paired differences then vary less."""
@@ -193,7 +176,15 @@ class TrialRun:
             for spec in self._job.stage.probes
         }
 
-    def _evaluate(self, eval_sets: Mapping[str, Batch], audit_positions: int) -> Sealed:
+    def _pairs(self) -> Batch | None:
+        """Drawn like a probe's items, by the text's weights."""
+        spec, data = self._job.stage.minimal_pairs, self._job.data
+        if spec is None:
+            return None
+        seed = self._draw(PAIRS, self._progress.weights[TEXT])
+        return pair_set(spec.texts(seed, is_source_code=data.source == STDLIB), load_corpus(data).tokenizer)
+
+    def _evaluate(self, eval_sets: Mapping[str, Batch], audit_positions: int, pairs: Batch | None = None) -> Sealed:
         return evaluate(
             self._subject(),
             self._progress.weights,
@@ -201,6 +192,7 @@ class TrialRun:
             self._spawn,
             audit_positions=audit_positions,
             salt=secrets.token_hex(16),  # told to nobody, so that no child can steer which positions are drawn
+            pairs=pairs,
         )
 
     def _canary(self) -> Generator[Metric, None, None]:
@@ -376,7 +368,9 @@ class TrialRun:
     ) -> Trial:
         job, seen, finished_at = self._job, self._progress, self._clock.now()
         scores = scores_of(job.stage, sealed, seen.canary)
-        accuracies = [score.value for score in scores if score.chance is not None]
+        pairs = job.stage.minimal_pairs
+        left_out = f"{PAIRS}_accuracy" if pairs is not None and not pairs.in_benchmark else None
+        accuracies = [score.value for score in scores if score.chance is not None and score.name != left_out]
         return Trial(
             trial_id=job.trial_id,
             candidate_id=job.candidate_id,

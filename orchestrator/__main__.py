@@ -33,6 +33,7 @@ often used  budget.candidates=48     more candidates (on a finished campaign: go
 --help      this text
 
 beside it   python -m orchestrator.status runs/NAME     how it stands
+            python -m orchestrator.efficiency runs/NAME  what its best cost: speed, memory, state (docs/efficiency.md)
             python -m orchestrator.stop runs/NAME       a clean stop (--now: without finishing what is nearly done)
             python -m cognition sql "SELECT ..." --run runs/NAME
 """

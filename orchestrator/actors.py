@@ -128,13 +128,15 @@ class EngineerActor:
     def __init__(
         self,
         engine: str,
+        corpus: str,
         ledger: str,
         settings: Settings,
         recording: Sequence[LlmCall],
         inbox: Path,
         more: Mapping[str, Proposer],
     ) -> None:
-        runner = EngineRunner(engine=engine, ledger=ray.get_actor(ledger), settings=settings)
+        """`corpus`: digest of the text that trials have to find where they run."""
+        runner = EngineRunner(engine=engine, ledger=ray.get_actor(ledger), settings=settings, corpus=corpus)
         self._engineer = Engineer(runner, _proposers("engineer", ledger, settings, recording, inbox, more))
 
     async def repair(self, candidate: Candidate, evidence: Evidence, brief: Brief) -> Candidate:
@@ -145,6 +147,9 @@ class EngineerActor:
         self, candidate: Candidate, stage: str, seeds: tuple[int, ...], pace: Pace | None, horizon: int | None
     ) -> tuple[Trained, ...]:
         return await self._engineer.train(candidate, stage, seeds, pace, horizon)
+
+    async def measure(self, candidate: Candidate, stage: str) -> Trained:
+        return await self._engineer.measure(candidate, stage)
 
 
 class LibrarianActor:

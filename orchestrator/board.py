@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from agents.protocols import Trained
-from cognition.records import EarlyStop, FailureKind, Metric, Trial, TrialStatus
+from cognition.records import EarlyStop, Efficiency, FailureKind, Metric, Trial, TrialStatus
 from models.scale import TEXT
 from models.trial import TrialJob
 from orchestrator.pools import Pool
@@ -27,7 +27,7 @@ _LOOK_AGAIN_S = 0.5  # while nothing fits: nodes may have come
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """A training that is wanted, where, and what may be known beside it."""
+    """A training or a measuring that is wanted, where, and what may be known beside it."""
 
     job: TrialJob
     pool: str
@@ -144,7 +144,7 @@ class JobBoard:
             if (known := self._under_way.get(metric.trial_id)) is not None:
                 known.curve.append(metric)
 
-    def finish(self, trial: Trial) -> None:
+    def finish(self, trial: Trial, efficiency: tuple[Efficiency, ...] = ()) -> None:
         """Resolve the trial's future; what only the board knows is filled in here."""
         with self._condition:
             known = self._under_way.pop(trial.trial_id, None)
@@ -157,7 +157,7 @@ class JobBoard:
                 self._shares.give_back(known.order.pool, known.order.job.stage.expected_s, took_s)
             trial = dataclasses.replace(trial, queued_at=queued_at)
             curve = tuple(known.curve) if known is not None else ()
-            trained = Trained(trial=trial, curve=curve, early_stop=early_stop)
+            trained = Trained(trial=trial, curve=curve, early_stop=early_stop, efficiency=efficiency)
             if trial.failure not in DONE_AGAIN:
                 self._kept[trial.trial_id] = trained
                 if len(self._kept) > _MOST_KEPT:

@@ -78,6 +78,7 @@ class Campaign:
         self.layers: Sequence[Layer] = ()
         self._rows: Rows | None = None
         self._head_lost = False
+        self._corpus = ""  # its digest
 
     @classmethod
     def compose(
@@ -104,6 +105,7 @@ class Campaign:
                 require_enough(corpus, stage, self.settings.data.seed)
         except ValueError as error:
             raise UsageError(str(error)) from error
+        self._corpus = corpus.digest
         self._known = known_at_first(self.settings.cognition, self.folder.folder)
         check_address(self.settings.cluster)
         self._recording = recording_of(self.settings.llm)
@@ -155,6 +157,7 @@ class Campaign:
             self._crew = Crew(
                 *(self.settings, self.cluster, state, self._recording, self.folder, self.proposers),
                 past=lambda: self.rows.past(policies, len(self.settings.campaign.founders)),
+                corpus=self._corpus,
             )
             self._books = Books(self._crew.ledger, self.rows)
             self._starts = Starts(self.settings, self.population)
@@ -363,7 +366,8 @@ class Campaign:
         return Result(
             folder=self.folder.place,
             members=tuple(self.population.judged()),
-            claims=tuple(self.population.claims),
+            claims=tuple(self.population.verified.claims.values()),
+            noise=tuple(self.population.verified.noise.values()),
             correlations=tuple(latest(self.population.correlations)),
             stages=tuple(stage.name for stage in self.settings.scale.stages),
             set_aside=self.rows.set_aside,

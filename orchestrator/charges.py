@@ -27,7 +27,7 @@ _OUTCOMES = {
     TrialStatus.stopped: ChargeOutcome.stopped,
 }
 _TICK_S, _EACH_S = 0.5, 5e-4
-_LOST = (FailureKind.worker_died, FailureKind.cancelled)
+_LOST = (FailureKind.worker_died, FailureKind.cancelled, FailureKind.corpus)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,11 @@ class Share:
     def worst(self, deadline_s: float) -> Cost:
         """What a trial with this deadline may cost."""
         return Cost(slot_hours=deadline_s / 3600, gpu_hours=deadline_s * self.num_gpus / 3600)
+
+
+def measuring_id_of(candidate_id: str, stage: str, seed: int) -> str:
+    """Under what the measuring of a candidate's efficiency is charged: it is hosted like a trial, and is none."""
+    return f"{candidate_id}-{stage}.efficiency-s{seed}"
 
 
 def share_of(settings: Settings, stage: str) -> Share:

@@ -13,23 +13,25 @@ from dataclasses import dataclass
 from itertools import chain
 
 from agents.brief import Member
-from cognition.records import Claim, FailureKind, RankCorrelation, Trial
+from cognition.records import Claim, RankCorrelation
 from cognition.statistics import rank_correlation
 from models.scale import Stage
+from orchestrator.claiming import Claiming, stopped
 from orchestrator.config import Settings
 from orchestrator.founders import BASELINE_ARM
 from orchestrator.population import Population
-from orchestrator.promotion import Contest, Entrant, best_baseline, claims_of, earned
+from orchestrator.promotion import Contest, Entrant, best_baselines, earned
 
 _FEWEST_PAIRS = 3  # two are always in the same order or the opposite one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Climb:
-    """One candidate at one stage above the first."""
+    """One candidate at one stage above the first: all the stage's seeds, or one more."""
 
     candidate_id: str
     stage: str
+    seed: int | None = None  # None: all the stage's
 
 
 class Climbing:
@@ -42,6 +44,7 @@ class Climbing:
         """`closed`: numbers to which nothing more happens; later ones are told by `close`."""
         self._settings, self._population = settings, population
         self._ladder, self._contestants = settings.ladder, settings.contestants
+        self._claiming = Claiming(settings, population)
         self._closed: set[int] = set()
         self._num_in_order = 0  # of the contestants, those that were looked at, where the order counts
         self._own = frozenset(self._contestants)
@@ -79,7 +82,7 @@ class Climbing:
 
     def news(self) -> Sequence[Climb]:
         """Who has climbed or has earned it by now and was not told before, in the order of `climbs`."""
-        if self._first is None or (rival := self._rival(self._closed)) is None:
+        if self._first is None or not (baselines := self._baselines(self._closed)):
             return ()
         earned, over = self._first.earned(), self._first.over
         seen = (earned, over, self._population.num_above)
@@ -88,23 +91,24 @@ class Climbing:
         upper = [climb for _, climb in self._ladder.climbs]
         judged = all(self._is_judged(one) for stage in upper for one in self._population.at(stage.name))
         self._seen = seen if judged else None  # whose rows were lost may be judged again at any time
-        found = [climb for climb in self._climbs(rival, earned, over) if climb not in self._told]
+        found = [climb for climb in self._climbs(baselines, earned, over) if climb not in self._told]
         self._told.update(found)
         return found
 
     def climbs(self, unclosed: Collection[int]) -> Sequence[Climb]:
         """All that have climbed or have earned it, from the lowest stage to the highest, the baseline to beat first.
 
-        Nobody climbs without a baseline to beat, which is known when nothing more happens to any founder.
+        Nobody climbs without a baseline to beat, which is known when nothing more happens to any founder. Behind those
+        of a stage come the further seeds that are given there.
 
         Args:
             unclosed: the numbers to which something may still happen.
         """
         num = len(self._settings.campaign.founders) + self._settings.budget.candidates
         anew = Climbing(self._settings, self._population, set(range(num)).difference(unclosed))
-        return () if anew._rival(anew._closed) is None else list(anew.news())
+        return list(anew.news()) if anew._baselines(anew._closed) else ()
 
-    def _climbs(self, rival: Member, up: Sequence[str], complete: bool) -> Sequence[Climb]:
+    def _climbs(self, baselines: Sequence[Member], up: Sequence[str], complete: bool) -> Sequence[Climb]:
         """All that have climbed or have earned it; `up`: who has earned the second stage, and is everybody in."""
         num_planned, found, in_order = len(self._contestants), list[Climb](), self._settings.deterministic
         entrants: Sequence[Entrant] = ()
@@ -116,8 +120,12 @@ class Climbing:
             num_planned = rule.places(num_planned)
             everybody = self._with_earlier(up, upper)
             if num_planned:
-                everybody = dict.fromkeys((rival.candidate.candidate_id, *everybody))
+                rivals = self._rivals(upper, baselines)
+                everybody = dict.fromkeys((*(rival.candidate.candidate_id for rival in rivals), *everybody))
             found += [Climb(candidate_id=candidate_id, stage=upper.name) for candidate_id in everybody]
+            if num_planned and self._ladder.rule(upper).more_seeds:
+                more = self._claiming.seeds(upper, rivals)
+                found += [Climb(candidate_id=one, stage=upper.name, seed=seed) for one, seed in more]
             rising = up if in_order else everybody
             entrants = [self._trained(one, upper) for one in rising if not self._is_baseline(one)]
         return found
@@ -125,38 +133,17 @@ class Climbing:
     def concluded(self) -> bool:
         """Every trial that these climbs ask for is in the store, and every claim that the trials allow."""
         for climb in self.climbs(unclosed=()):
-            if not self._through(climb.candidate_id, self._settings.scale.stage(climb.stage)):
+            stage, candidate_id = self._settings.scale.stage(climb.stage), climb.candidate_id
+            if climb.seed is not None:
+                if self._population.trial(candidate_id, stage.name, climb.seed) is None:
+                    return False
+            elif not self._through(candidate_id, stage):
                 return False
         return not any(self.claims(upper) for _, upper in self._ladder.climbs)
 
-    def claims(self, stage: Stage, of: str | None = None) -> Sequence[Claim]:
-        """What may be claimed at a stage and is not yet: of those whose trials are in, once the baseline's are.
-
-        Who climbs does so beside a baseline: once all founders have ended.
-
-        Args:
-            stage: above the first.
-            of: only what results of this candidate add; None: all.
-        """
-        rival = self._rival()
-        if rival is None:
-            return ()
-        rivals = self._population.trained(rival.candidate.candidate_id, stage)
-        if len(rivals) < len(stage.seeds):
-            return ()
-        known = {(claim.candidate_id, claim.baseline_id, claim.stage) for claim in self._population.claims}
-        found: list[Claim] = []
-        everybody = of is None or of == rival.candidate.candidate_id
-        for candidate_id in self._population.at(stage.name) if everybody or of is None else (of,):
-            member = self._population.member(candidate_id)
-            trials = self._population.trained(candidate_id, stage)
-            if member is None or member.verdict is None or member.candidate.arm == BASELINE_ARM:
-                continue
-            if len(trials) < len(stage.seeds) or any(map(_stopped, trials)):  # who was stopped ran on its better seeds
-                continue
-            claims = claims_of(member, trials, rival, rivals, time.time())
-            found += [claim for claim in claims if (claim.candidate_id, claim.baseline_id, stage.name) not in known]
-        return found
+    def claims(self, stage: Stage) -> Sequence[Claim]:
+        """What may be claimed at a stage and is not yet, once all founders have ended: `Claiming.claims`."""
+        return self._claiming.claims(stage, self._rivals(stage, self._baselines()))
 
     def correlations(self, stage: Stage) -> Sequence[RankCorrelation]:
         """What a result at a stage adds to how its neighbours rank: nothing where no pair was added."""
@@ -189,14 +176,18 @@ class Climbing:
             )
         return found
 
-    def _rival(self, closed: Collection[int] | None = None) -> Member | None:
-        """The baseline to beat; None while a founder is not closed. Without `closed` all are taken to be."""
+    def _baselines(self, closed: Collection[int] | None = None) -> Sequence[Member]:
+        """The baselines to beat, the best first; none while a founder is not closed. Without `closed` all are."""
         founders = range(len(self._settings.campaign.founders))
         if closed is not None and not all(number in closed for number in founders):
-            return None
+            return ()
         found = (self._population.last_attempt(number)[0] for number in founders)
         members = (self._population.member(one.candidate_id) for one in found if one is not None)
-        return best_baseline([member for member in members if member is not None])
+        return best_baselines([member for member in members if member is not None])
+
+    def _rivals(self, stage: Stage, baselines: Sequence[Member]) -> Sequence[Member]:
+        """Those of the baselines that climb to a stage."""
+        return baselines[: self._ladder.rule(stage).baselines]
 
     def _explored(self, number: int) -> Entrant:
         """What came of a closed number."""
@@ -224,7 +215,7 @@ class Climbing:
     def _through(self, candidate_id: str, stage: Stage) -> bool:
         """It was trained on all seeds of the stage, or stopped on one."""
         trials = self._population.trained(candidate_id, stage)
-        return len(trials) == len(stage.seeds) or any(map(_stopped, trials))
+        return len(trials) == len(stage.seeds) or any(map(stopped, trials))
 
     def _with_earlier(self, earned_now: Sequence[str], stage: Stage) -> dict[str, None]:
         return dict.fromkeys(chain(earned_now, filter(self._is_judged, self._population.at(stage.name))))
@@ -237,10 +228,6 @@ class Climbing:
     def _is_baseline(self, candidate_id: str) -> bool:
         candidate = self._population.candidate(candidate_id)
         return candidate is not None and candidate.arm == BASELINE_ARM
-
-
-def _stopped(trial: Trial) -> bool:
-    return trial.failure is FailureKind.unpromising
 
 
 def _same(one: object, other: object) -> bool:

@@ -12,8 +12,10 @@ from typing import Any
 
 from orchestrator.config import ClusterSettings
 from orchestrator.errors import UsageError
+from orchestrator.head import HELLO
 from orchestrator.pools import GATE, Pool
 
+_SETTINGS = b"\x04"  # the kind of frame with which a server of HTTP/2 answers
 _SLOTS_A_GATE = 16  # one examination takes seconds, an exploration on a GPU many minutes
 
 
@@ -151,8 +153,18 @@ def _probe(address: str, timeout_s: float) -> None:
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise UsageError(f"cluster.address is {address!r}: use HOST:PORT, ray://HOST:PORT, auto or local")
     try:
-        socket.create_connection((host, int(port)), timeout=timeout_s).close()
+        with socket.create_connection((host, int(port)), timeout=timeout_s) as there:
+            there.sendall(HELLO)
+            try:
+                said = there.recv(16)
+            except TimeoutError:
+                return  # as behind TLS: Ray itself has to find out
     except OSError as error:
         raise UsageError(
             f"no Ray answers at {address} ({error}): start it with `ray start --head`, or use cluster.address=local"
         ) from error
+    if said[3:4] != _SETTINGS:
+        raise UsageError(
+            f"what answers at {address} is no Ray: give the port of `ray start --head`, 6379 unless it was told "
+            "another, and not the dashboard's 8265"
+        )

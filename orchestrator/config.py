@@ -28,6 +28,7 @@ from cognition.records import ReportKind
 from models.anomalies import AnomalyLimits
 from models.checkpoints import CheckpointSettings
 from models.data import DataSpec
+from models.efficiency.settings import EfficiencySettings
 from models.sandbox.settings import SandboxSettings
 from models.scale import Scale, load_scale, scale_from_mapping
 from models.slots import SLOTS
@@ -197,6 +198,7 @@ class Settings:
     sandbox: SandboxSettings
     anomalies: AnomalyLimits
     checkpoints: CheckpointSettings
+    efficiency: EfficiencySettings
     seed: int = 0
     deterministic: bool = False
 
@@ -285,8 +287,12 @@ class Settings:
     @property
     def num_contestants(self) -> int:
         """How many they are."""
-        baselines = SLOTS[self.campaign.slot].baselines
-        return self.budget.candidates + sum(name not in baselines for name in self.campaign.founders)
+        return self.budget.candidates + len(self.campaign.founders) - self.num_baselines
+
+    @property
+    def num_baselines(self) -> int:
+        """Of the founders."""
+        return sum(name in SLOTS[self.campaign.slot].baselines for name in self.campaign.founders)
 
     @property
     def run_folder(self) -> Place:

@@ -62,8 +62,10 @@ class Crew:
         folder: RunFolder,
         proposers: Mapping[str, Proposer],
         past: Callable[[], Recalled],
+        corpus: str,
     ) -> None:
-        """`state`: what the purse has to remember; `recording`: the replies of a transcript; `past`: for engines."""
+        """`state`: what the purse has to remember; `recording`: the replies of a transcript; `past`: for engines;
+        `corpus`: digest of the text that trials have to find."""
         settings = replace(settings, checkpoints=settings.checkpoints_of(folder.place))
         self._settings, self._folder, self._proposers = settings, folder, dict(proposers)
         self._started: list[Any] = []
@@ -89,7 +91,7 @@ class Crew:
         self.engineer = self._host(
             "engineer",
             actors.EngineerActor,
-            self._name("engine"),
+            *(self._name("engine"), corpus),
             *self._agents_arguments,
         )
 

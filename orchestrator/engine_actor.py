@@ -17,9 +17,9 @@ from agents.ledger import Cost, Refusal, Reservation
 from agents.protocols import Trained
 from cognition.records import Candidate, FailureKind, Pace, trial_id_of
 from models.checkpoints import CheckpointError, Checkpoints
-from models.trial import TrialJob
+from models.trial_job import TrialJob
 from orchestrator.board import DONE_AGAIN, Order, RunningTrial
-from orchestrator.charges import charge_of, share_of
+from orchestrator.charges import charge_of, measuring_id_of, share_of
 from orchestrator.config import Settings
 from orchestrator.early_stopping.recalled import Recalled
 from orchestrator.errors import BudgetReached, UsageError, reached
@@ -85,6 +85,7 @@ class EngineRunner:
     engine: str  # the name of its generations
     ledger: Any
     settings: Settings
+    corpus: str  # digest of the text that every trial has to find where it runs
     generation: int = 0  # of the engine to ask
     find: Callable[[str, int], tuple[int, Any] | None] = _engine_from  # by name, from a generation on
 
@@ -92,8 +93,7 @@ class EngineRunner:
         self, candidate: Candidate, stage: str, seed: int, pace: Pace | None = None, horizon: int | None = None
     ) -> Trained:
         settings = self.settings
-        name = settings.stages[stage].pool
-        pool = settings.pools[name]
+        pool = settings.pools[settings.stages[stage].pool]
         job = TrialJob(
             trial_id=trial_id_of(candidate.candidate_id, stage, seed),
             candidate_id=candidate.candidate_id,
@@ -108,11 +108,38 @@ class EngineRunner:
             pace=pace,
             anomalies=settings.anomalies,
             checkpoints=settings.checkpoints.spec(settings.scale.stage(stage)),
+            corpus=self.corpus,
             keeps=settings.checkpoints.keeps() if stage != settings.ladder.first.name else None,
         )
-        order = Order(job=job, pool=name, number=candidate.number, horizon=horizon)
-        share = share_of(settings, stage)
-        account, worst = f"{stage}/{candidate.arm}", share.worst(job.stage.deadline_s)
+        return await self._ended(candidate, job, job.stage.deadline_s, horizon)
+
+    async def measure(self, candidate: Candidate, stage: str) -> Trained:
+        """On one device, whatever number its trials train on."""
+        settings = self.settings
+        pool, trained_at = settings.pools[settings.stages[stage].pool], settings.scale.stage(stage)
+        job = TrialJob(
+            trial_id=measuring_id_of(candidate.candidate_id, stage, trained_at.seeds[0]),
+            candidate_id=candidate.candidate_id,
+            source=candidate.source,
+            slot=candidate.slot,
+            stage=trained_at,
+            seed=trained_at.seeds[0],
+            data=settings.data,
+            device=pool.device,
+            num_processes=pool.num_processes,
+            card_share=pool.card_share,
+            efficiency=settings.efficiency,
+        )
+        return await self._ended(candidate, job, settings.efficiency.deadline_s)
+
+    async def _ended(
+        self, candidate: Candidate, job: TrialJob, deadline_s: float, horizon: int | None = None
+    ) -> Trained:
+        """The last of as many attempts as it takes; each is reserved at its worst cost, and charged."""
+        stage = job.stage.name
+        share = share_of(self.settings, stage)
+        order = Order(job=job, pool=share.pool, number=candidate.number, horizon=horizon)
+        account, worst = f"{stage}/{candidate.arm}", share.worst(deadline_s)
         tries, furthest, unstarted = 1 + HOST_RETRIES, 0, 0
         while True:
             reservation = await self._reserve(account, worst, job.trial_id)
@@ -123,6 +150,9 @@ class EngineRunner:
                 reservation = await self._reserve(account, worst, job.trial_id, anew=True)
             trial = dataclasses.replace(trained.trial, pool=share.pool, num_gpus=share.num_gpus)
             await self.ledger.settle.remote(reservation, charge_of(candidate, trial, share))
+            if trial.failure is FailureKind.corpus:
+                remedy = "put the driver's data there (the doctor compares all nodes), then the same command goes on"
+                raise UsageError(f"{trial.detail}: {remedy}")
             preempted = trial.failure is FailureKind.worker_died and job.checkpoints is not None
             if trial.failure is FailureKind.worker_died and not trial.worker and unstarted < _MOST_UNSTARTED:
                 unstarted += 1  # a host that had died while it was idle: a lost node leaves as many as it had slots

@@ -45,17 +45,19 @@ class StageWork:
 def stage_works(settings: Settings, population: Population | None = None) -> tuple[StageWork, ...]:
     """What the whole campaign has to train, as far as that is known by now.
 
-    Where more have climbed early than there are places, they are counted; those still to come are not.
+    Where more have climbed early than there are places, they are counted; those still to come are not. Nor are further
+    seeds that have not been given yet.
     """
     first, founders = settings.ladder.first, len(settings.campaign.founders)
     given_up = population.tallies.num_refused if population else 0
     explored = (settings.budget.candidates - given_up) * len(first.seeds)
     trials = {first.name: explored + founders * (len(first.seeds) + settings.campaign.noise_seeds)}
-    num = settings.num_contestants
     for _, upper in settings.ladder.climbs:
-        num = settings.ladder.rule(upper).places(num)
+        num = settings.ladder.places(settings.num_contestants)[upper.name]
         climbed = len(population.at(upper.name)) if population else 0
-        trials[upper.name] = max(num + 1 if num else 0, climbed) * len(upper.seeds)  # with the baseline to beat
+        rivals = settings.ladder.rule(upper).rivals(settings.num_baselines)  # the baselines to beat
+        trials[upper.name] = max(num + rivals if num else 0, climbed) * len(upper.seeds)
+        trials[upper.name] += len(population.verified.seeded(upper.name)) if population else 0
     return tuple(
         StageWork(
             stage=stage.name,

@@ -11,13 +11,13 @@ import contextlib
 import time
 
 # What every client of HTTP/2 begins with, gRPC's too: a server that lives answers with its own settings.
-_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 _EVERY_S, _TIMEOUT_S = 1.0, 5.0
 
 
 async def until_lost(address: str, patience_s: float) -> str:
     """Return once nobody has answered at an address HOST:PORT for so many seconds; says so in one line."""
-    hello = _HELLO if await _answers(address, _HELLO) else b""  # behind TLS it takes connections and says nothing
+    hello = HELLO if await _answers(address, HELLO) else b""  # behind TLS it takes connections and says nothing
     heard = time.monotonic()
     while True:
         await asyncio.sleep(_EVERY_S)

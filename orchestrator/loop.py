@@ -68,3 +68,4 @@ async def ascend(campaign: Steps, climb: Climb, tasks: asyncio.TaskGroup) -> Non
     """Train larger, on fresh seeds, and claim what that shows against the best baseline; then the next may climb on."""
     await campaign.climb(climb)
     promote(campaign, tasks)
+    await campaign.measure(climb)

@@ -19,11 +19,13 @@ from cognition.records import (
     ChargeOutcome,
     Claim,
     EarlyStop,
+    Efficiency,
     Entry,
     Event,
     Insight,
     LlmCall,
     Metric,
+    NoiseLevel,
     Origin,
     Paper,
     RankCorrelation,
@@ -43,6 +45,7 @@ from models.scale import Stage
 from orchestrator.learned import Learned
 from orchestrator.standing import Members, Standing
 from orchestrator.tallies import Tallies
+from orchestrator.verified import SEEDED, Verified
 
 EXPLAINED = "explained"
 CLIMBED = "climbed"
@@ -71,8 +74,7 @@ class Population:
         self._explained: set[str] = set()
         self._standing = Standing(self.member)
         self.tallies = Tallies()
-        self.num_above = 0  # rows of climbs and of trials above the first stage
-        self._climbed: set[tuple[str, str]] = set()
+        self.num_above, self._climbed = 0, set[tuple[str, str]]()  # rows of climbs, and of trials above the first stage
         self.tried = Tried()  # what novelty compares with
         self._num_children: dict[str, int] = defaultdict(int)
         self._children: dict[str, list[str]] = defaultdict(list)  # of first parents
@@ -82,12 +84,11 @@ class Population:
         self.entries: dict[str, Entry] = {}
         self.retrieved: set[tuple[int, int]] = set()  # numbers and attempts
         self.traced: set[str] = set()  # candidates whose elements' origins are known
-        self.claims: list[Claim] = []
+        self.verified = Verified()
         self.early_stops: dict[str, EarlyStop] = {}  # by trial
         self.correlations: list[RankCorrelation] = []
         self._at: dict[str, dict[str, None]] = defaultdict(dict)  # stage -> who climbed to it or was trained there
-        self.events: list[Event] = []  # those that somebody asks for again: not of every step
-        self.last_event_at = 0.0
+        self.events, self.last_event_at = list[Event](), 0.0  # those that somebody asks for again: not of every step
         self.num_in_vain = 0  # numbers without a proposal since the last examination
         self.rewards: list[Reward] = []
         self._rewards_of: dict[int, list[Reward]] = defaultdict(list)
@@ -120,6 +121,7 @@ class Population:
                 self._trials_of[record.candidate_id].append(record)
                 self._at[record.stage][record.candidate_id] = None
                 self.tallies.trial(record)
+                self.verified.trial(record)
                 self.num_above += record.stage != self._first_stage
             case Charge():
                 self.charges.append(record)
@@ -141,8 +143,10 @@ class Population:
                 self.retrieved.add((record.number, record.attempt))
             case Origin():
                 self.traced.add(record.candidate_id)
-            case Claim():
-                self.claims.append(record)
+            case Efficiency():
+                self.tallies.measured.add((record.candidate_id, record.stage))
+            case Claim() | NoiseLevel():
+                self.verified.add(record)
             case RankCorrelation():
                 self.correlations.append(record)
             case Event():
@@ -155,6 +159,8 @@ class Population:
                     self._at[record.detail][record.subject] = None
                     self._climbed.add((record.subject, record.detail))
                     self.num_above += 1
+                elif record.kind == SEEDED:
+                    self.verified.seed(record)
                 elif record.kind == STARTED:
                     self._began(Charge(**{**json.loads(record.detail), "outcome": ChargeOutcome.lost}))
                 elif record.kind != "intent" or record.subject.startswith(CALL_INTENT):

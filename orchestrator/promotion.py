@@ -1,4 +1,4 @@
-"""Who climbs to the next stage, and what may be claimed there. Pure functions."""
+"""Who climbs to the next stage. Pure functions."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from statistics import fmean, stdev
 
 from agents.brief import Member
-from cognition.records import Claim, Trial
-from cognition.statistics import paired_difference
 from orchestrator.founders import BASELINE_ARM
 from orchestrator.stages import StageSettings
 
@@ -20,10 +17,10 @@ def exploration_loss(member: Member) -> float | None:
     return member.verdict.loss if member.verdict else None
 
 
-def best_baseline(members: Sequence[Member]) -> Member | None:
-    """The baseline with the lowest exploration loss: the one that a discovery has to beat."""
+def best_baselines(members: Sequence[Member]) -> Sequence[Member]:
+    """The trained baselines by their exploration loss, the lowest first: what a discovery has to beat."""
     rivals = [m for m in members if m.candidate.arm == BASELINE_ARM and exploration_loss(m) is not None]
-    return min(rivals, key=lambda m: (exploration_loss(m) or 0.0, m.candidate.number), default=None)
+    return sorted(rivals, key=lambda m: (exploration_loss(m) or 0.0, m.candidate.number))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,34 +114,3 @@ def _has_ended(entrant: Entrant) -> bool:
 def _rank(entrant: Entrant) -> tuple[float, int]:
     assert entrant.score is not None
     return -entrant.score, entrant.number
-
-
-def claims_of(
-    member: Member, trials: Sequence[Trial], rival: Member, rival_trials: Sequence[Trial], now: float = 0.0
-) -> Sequence[Claim]:
-    """The paired comparison on the seeds that both finished; none where there is no such seed."""
-    losses = {t.seed: t.loss for t in trials if t.succeeded and t.loss is not None}
-    rival_losses = {t.seed: t.loss for t in rival_trials if t.succeeded and t.loss is not None}
-    seeds = sorted(losses.keys() & rival_losses.keys())
-    if not seeds:
-        return ()
-    ours, theirs = [losses[seed] for seed in seeds], [rival_losses[seed] for seed in seeds]
-    paired = paired_difference(ours, theirs)
-    return (
-        Claim(
-            candidate_id=member.candidate.candidate_id,
-            baseline_id=rival.candidate.candidate_id,
-            stage=trials[0].stage,
-            split=trials[0].split,
-            num_seeds=len(seeds),
-            mean_loss=fmean(ours),
-            std_loss=stdev(ours) if len(seeds) > 1 else None,
-            baseline_mean_loss=fmean(theirs),
-            baseline_std_loss=stdev(theirs) if len(seeds) > 1 else None,
-            difference=paired.mean,
-            low=paired.low,
-            high=paired.high,
-            exploration_loss=exploration_loss(member),
-            created_at=now,
-        ),
-    )

@@ -10,7 +10,7 @@ from agents.brief import Member
 from agents.ledger import Spend
 from cognition.folders import Place
 from cognition.manifest import SetAside
-from cognition.records import Claim, RankCorrelation, Record
+from cognition.records import Claim, NoiseLevel, RankCorrelation, Record
 
 if TYPE_CHECKING:
     from orchestrator.board import RunningTrial
@@ -37,7 +37,7 @@ class Result:
 
     folder: Place  # the run folder's path, or its URI
     members: tuple[Member, ...]
-    claims: tuple[Claim, ...]
+    claims: tuple[Claim, ...]  # the last revision of each
     stages: tuple[str, ...]  # of the scale, from the first to the highest
     spend: tuple[Spend, ...]
     elapsed_s: float
@@ -45,4 +45,5 @@ class Result:
     fault: bool = False
     resumed_finished: bool = False
     correlations: tuple[RankCorrelation, ...] = ()  # between neighbouring stages, as far as there are enough pairs
+    noise: tuple[NoiseLevel, ...] = ()  # the last of each stage and figure
     set_aside: tuple[SetAside, ...] = ()  # damaged fragments: their rows were lost and, where they matter, made again

@@ -25,7 +25,8 @@ _SHOWN_DIFFERENCES = 4
 
 # What may change between two starts of the same campaign; everything else is the campaign's identity.
 MAY_CHANGE = re.compile(
-    r"(run|budget|cluster|pools|tracking|inbox|checkpoints)\..*|stages\.[^.]+\.pool|flow\.(grace_s|store_patience_s)"
+    r"(run|budget|cluster|pools|tracking|inbox|checkpoints|efficiency)\..*"
+    r"|stages\.[^.]+\.(pool|more_seeds)|flow\.(grace_s|store_patience_s)"
     r"|llm\.(retries\..*|patience|max_corrections|unknown_price)"
     r"|llm\.models\.[^.]+\.(api_base|price(\..*)?|concurrency|requests_per_minute|tokens_per_minute|timeout_s|structured"
     r"|temperature)"

@@ -11,11 +11,12 @@ from rich.text import Text
 
 from agents.brief import Member
 from cognition.folders import joined
-from cognition.records import Candidate, Claim
 from orchestrator.burn import figure
 from orchestrator.founders import BASELINE_ARM
 from orchestrator.prediction import correlation_line
 from orchestrator.result import Result
+from orchestrator.shown_claims import answer, claims_table, names_of, noise_line, standing
+from orchestrator.wording import clock, short
 
 
 def show_result(console: Console, result: Result, num_candidates: int) -> None:
@@ -29,14 +30,20 @@ def show_result(console: Console, result: Result, num_candidates: int) -> None:
     for fragment in result.set_aside:
         console.print(f"set aside   damaged fragment {fragment.file} ({fragment.reason})", markup=False)
     console.print(_leaderboard(result))
+    names = names_of(member.candidate for member in result.members)
+    everything = standing(result.claims)
     for stage in result.stages[1:]:
-        claims = [claim for claim in result.claims if claim.stage == stage]
+        claims = [claim for claim in everything if claim.stage == stage]
         if claims:
-            console.print(_claims(claims, result))
+            console.print(claims_table(claims, names))
     for correlation in result.correlations:
         console.print(f"ranks       {correlation_line(correlation)}", markup=False)
-    if result.claims:
-        console.print(_answer(result), markup=False)
+    for level in result.noise:
+        if level.metric == "loss":
+            console.print(f"noise       {noise_line(level)}", markup=False)
+    if everything:
+        highest = max((claim.stage for claim in everything), key=result.stages.index)
+        console.print("\n" + answer([one for one in everything if one.stage == highest], names), markup=False)
     slot_hours = sum(row.settled.slot_hours for row in result.spend)
     gpu_hours = sum(row.settled.gpu_hours for row in result.spend)
     gpus = f"{figure(gpu_hours)} GPU-hours, " if gpu_hours else ""
@@ -97,72 +104,3 @@ def _cells(member: Member) -> Sequence[str | Text]:
         f"{counted:,}" if counted else "-",
         f"{report.flops_per_token / 1e6:.2f}" if report and report.flops_per_token else "-",
     )
-
-
-def _claims(claims: Sequence[Claim], result: Result) -> Table:
-    """The claims of one stage."""
-    names = {m.candidate.candidate_id: m.candidate for m in result.members}
-    title = f"{claims[0].stage.capitalize()} (fresh seeds, {spoken(claims[0].split)} data)"
-    table = Table(title=title, title_justify="left")
-    for column in ("#", "candidate", "seeds", "loss", "baseline", "difference [95% interval]"):
-        table.add_column(column, justify="left" if column == "candidate" else "right")
-    for claim in sorted(claims, key=lambda claim: claim.difference):
-        candidate = names.get(claim.candidate_id)
-        table.add_row(
-            str(candidate.number) if candidate else "",
-            Text(short(candidate.name, 48) if candidate else claim.candidate_id),
-            str(claim.num_seeds),
-            _spread(claim.mean_loss, claim.std_loss),
-            _spread(claim.baseline_mean_loss, claim.baseline_std_loss),
-            _interval(claim),
-        )
-    return table
-
-
-def _answer(result: Result) -> str:
-    """The best claim at the highest stage that has any."""
-    highest = max((claim.stage for claim in result.claims), key=result.stages.index)
-    claims = [claim for claim in result.claims if claim.stage == highest]
-    best = min(claims, key=lambda claim: claim.difference)
-    names: dict[str, Candidate] = {m.candidate.candidate_id: m.candidate for m in result.members}
-    candidate, baseline = names[best.candidate_id], names[best.baseline_id]
-    doubt = ""
-    if best.low is None or best.high is None:
-        doubt = ": more seeds are needed to tell"
-    elif best.low <= 0 <= best.high:
-        doubt = ": the interval holds zero, more seeds are needed to tell"
-    return (
-        f"\nBest at {highest}: candidate {candidate.number} ({short(candidate.name)}), {spoken(best.split)} loss "
-        f"{_spread(best.mean_loss, best.std_loss)} over {best.num_seeds} seeds; difference to the best baseline "
-        f"{short(baseline.name)}: {_interval(best)} nats per token{doubt}. "
-        f"It is the best of {len(claims)} there; the interval is not widened for that choice."
-    )
-
-
-def spoken(split: str) -> str:
-    """A split as people write it."""
-    return "held-out" if split == "heldout" else split
-
-
-def _spread(mean: float, std: float | None) -> str:
-    return f"{mean:.4f} ± {std:.4f}" if std is not None else f"{mean:.4f}"
-
-
-def _interval(claim: Claim) -> str:
-    if claim.low is None or claim.high is None:
-        return f"{claim.difference:+.4f} (one seed: no interval)"
-    return f"{claim.difference:+.4f} [{claim.low:+.4f}, {claim.high:+.4f}]"
-
-
-def short(text: str, width: int = 100) -> str:
-    """One printable line: candidates write their own names and tracebacks, and may not drive the terminal."""
-    flat = "".join(letter if letter.isprintable() else " " for letter in text)
-    flat = " ".join(flat.split())
-    return flat if len(flat) <= width else flat[: width - 1] + "…"
-
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds, or hours, minutes and seconds."""
-    minutes, rest = divmod(round(max(0.0, seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

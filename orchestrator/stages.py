@@ -24,6 +24,8 @@ class StageSettings:
     share: float | None = None  # ... or this share of those expected below, one at least
     stopping: StoppingSettings = field(default_factory=StoppingSettings)
     after: float = 0.8  # share of those expected below that has ended before the best so far climb early
+    baselines: int | None = 1  # so many climb to it, the best at exploration first; None: all
+    more_seeds: int = 0  # beyond the scale's, one by one, for whom they may still settle something
 
     def __post_init__(self) -> None:
         if not self.pool:
@@ -34,6 +36,14 @@ class StageSettings:
             raise ValueError(f"share is {self.share}: use a number above 0 and up to 1")
         if not 0 < self.after <= 1:
             raise ValueError(f"after is {self.after}: use a number above 0 and up to 1 (nobody climbs early)")
+        if self.baselines is not None and self.baselines < 1:
+            raise ValueError(f"baselines is {self.baselines}: use 1 or more, or null for all; claims need one")
+        if self.more_seeds < 0:
+            raise ValueError(f"more_seeds is {self.more_seeds}: use 0 (none) or more")
+
+    def rivals(self, num_baselines: int) -> int:
+        """How many of the baselines climb."""
+        return num_baselines if self.baselines is None else min(self.baselines, num_baselines)
 
     def places(self, num_expected: int) -> int:
         """How many of those expected below climb for certain."""
@@ -72,6 +82,17 @@ class Ladder:
                     f"stages.{upper.name} has best {rule.best} and share {rule.share}: set one of them and leave the "
                     "other null"
                 )
+            others = {seed for stage in self.scale.stages if stage != upper for seed in stage.seeds}
+            if shared := others & set(self.more_seeds(upper)):
+                raise ValueError(
+                    f"stages.{upper.name}.more_seeds is {rule.more_seeds}: seeds {sorted(shared)} would follow, which "
+                    "are another stage's; use fewer, or change the scale's seeds"
+                )
+        if self.settings[self.first.name].more_seeds:
+            raise ValueError(
+                f"stages.{self.first.name}.more_seeds is {self.settings[self.first.name].more_seeds}: it is the first "
+                "stage, where nothing is claimed; use 0"
+            )
 
     @property
     def first(self) -> Stage:
@@ -85,6 +106,18 @@ class Ladder:
 
     def rule(self, stage: Stage) -> StageSettings:
         return self.settings[stage.name]
+
+    def more_seeds(self, stage: Stage) -> tuple[int, ...]:
+        """What may be given beyond the stage's seeds, in order: the numbers that follow the largest of these."""
+        first = max(stage.seeds) + 1
+        return tuple(range(first, first + self.rule(stage).more_seeds))
+
+    def places(self, num_contestants: int) -> dict[str, int]:
+        """How many climb to each stage above the first for certain, of so many that are expected at the first."""
+        found, num = {}, num_contestants
+        for _, upper in self.climbs:
+            num = found[upper.name] = self.rule(upper).places(num)
+        return found
 
 
 def stages_of(scale: Scale, given: Any, shipped: Mapping[str, Any]) -> Mapping[str, StageSettings]:

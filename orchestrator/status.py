@@ -8,7 +8,7 @@ import time
 from rich.console import Console
 
 from cognition.reader import Reader
-from cognition.records import Charge, Event, RankCorrelation, Trial
+from cognition.records import Charge, Claim, Event, NoiseLevel, RankCorrelation, Trial
 from orchestrator.burn import Plan, burn_of
 from orchestrator.charges import last_sign
 from orchestrator.errors import UsageError
@@ -16,6 +16,7 @@ from orchestrator.population import Population
 from orchestrator.prediction import correlation_line, latest
 from orchestrator.rows import FINISHED, RESUMED, STARTED
 from orchestrator.run_folder import RunFolder
+from orchestrator.shown_claims import Named, claim_line, noise_line, standing
 
 
 def main(arguments: list[str]) -> int:
@@ -30,10 +31,17 @@ def main(arguments: list[str]) -> int:
         funnel = reader.query("SELECT * FROM funnel")
         best = reader.query("SELECT number, name, arm, fitness, loss FROM leaderboard LIMIT 5")
         correlations = latest(reader.rows(RankCorrelation))
-        population = Population(row for kind in (Trial, Charge, Event) for row in reader.rows(kind))
+        kinds = (Trial, Charge, Event, Claim, NoiseLevel)
+        population = Population(row for kind in kinds for row in reader.rows(kind))
+        found = reader.query(
+            "SELECT candidate_id, number, name FROM candidates "
+            "WHERE candidate_id IN (SELECT candidate_id FROM verified)"
+        )
+        names = {str(key): Named(number=int(number), name=str(name)) for key, number, name in found.rows}
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    verified = population.verified
     ends = [event for event in population.events if event.kind.startswith("campaign_")]
     if holder is not None:
         state = (
@@ -54,6 +62,11 @@ def main(arguments: list[str]) -> int:
     console.print("best so far", markup=False)
     for row in best.rows:
         console.print("  " + "  ".join(_cell(value) for value in row), markup=False)
+    for level in verified.noise.values():
+        if level.metric == "loss":
+            console.print(f"noise  {noise_line(level)}", markup=False)
+    for claim in standing(verified.claims.values()):
+        console.print(f"claim  {claim_line(claim, names)}", markup=False)
     for correlation in correlations:
         console.print(f"ranks  {correlation_line(correlation)}", markup=False)
     return 0

@@ -16,13 +16,14 @@ from agents.inbox import brief_in, tell_outcome
 from agents.protocols import NoProposal, Trained
 from agents.telling import one_line, outcome_text
 from cognition.novelty import OPINION
-from cognition.records import Candidate, FailureKind, Report, ReportKind, Trial, Verdict, trial_id_of
+from cognition.records import Candidate, Event, FailureKind, Report, ReportKind, Trial, Verdict, trial_id_of
 from models.scale import Stage
 from models.trial import ExamJob
 from orchestrator.answers import answer
 from orchestrator.arms import arm_named
 from orchestrator.books import Books
 from orchestrator.briefing import best_loss_of, brief_of, context_of, noise_of, on_seeds, reference_of
+from orchestrator.charges import measuring_id_of
 from orchestrator.climbing import Climb, Climbing
 from orchestrator.cognition_base import CognitionBase
 from orchestrator.config import Settings
@@ -33,11 +34,13 @@ from orchestrator.facts import figures_of
 from orchestrator.flow import Flow
 from orchestrator.founders import BASELINE_ARM, founder
 from orchestrator.language_steps import LanguageSteps
+from orchestrator.noise import noise_levels
 from orchestrator.population import CLIMBED, EXPLAINED, Population
 from orchestrator.reading import for_readers
 from orchestrator.repetition import Compared, compared, duplicate_by_motivation, duplicate_by_source, refused
 from orchestrator.rows import Rows, event
 from orchestrator.stopping import Halt
+from orchestrator.verified import SEEDED
 
 
 class Steps:
@@ -65,6 +68,8 @@ class Steps:
         self._asked: dict[int, str] = {}  # number -> arm
         self._num_founders = len(settings.campaign.founders)
         self._first = settings.ladder.first
+        last = settings.stages[settings.scale.stages[-1].name]
+        self._measures = settings.efficiency.wanted(settings.pools[last.pool].device)
         num = self._num_founders + settings.budget.candidates
         self._climbing = Climbing(settings, rows.population, set(range(num)).difference(flow.numbers(num)))
 
@@ -215,24 +220,49 @@ class Steps:
             trials = await self._train(candidate, stage, seeds)
         for trial in trials:
             self.flow.trained(trial.slot_s)
+        if candidate.arm == BASELINE_ARM:
+            self._rows.record(*noise_levels(self.settings, self.population, stage))
         self.flow.explored(candidate.number)
         return tuple(trial for trial in trials if trial.seed in stage.seeds)
 
     def promoted(self) -> Sequence[Climb]:
         """Who has earned a stage, or had before this start, each told once; what is new is written ahead."""
         due = self._climbing.news()
-        new = [climb for climb in due if not self.population.climbed(climb.candidate_id, climb.stage)]
-        self._rows.record(*(event(CLIMBED, subject=climb.candidate_id, detail=climb.stage) for climb in new))
+        self._rows.record(*(written for climb in due if (written := self._ahead(climb)) is not None))
         return due
 
+    def _ahead(self, climb: Climb) -> Event | None:
+        """The decision, before anything is spent on it; None: it was written down before."""
+        if climb.seed is None:
+            known = self.population.climbed(climb.candidate_id, climb.stage)
+            return None if known else event(CLIMBED, subject=climb.candidate_id, detail=climb.stage)
+        known = (climb.candidate_id, climb.seed) in self.population.verified.seeded(climb.stage)
+        return None if known else event(SEEDED, subject=climb.candidate_id, detail=f"{climb.stage} {climb.seed}")
+
     async def climb(self, climb: Climb) -> None:
-        """Train at a higher stage, then record what these trials allow to say."""
+        """Train at a higher stage, on its seeds or on one more, then record what these trials allow to say."""
         candidate, stage = self.population.candidate(climb.candidate_id), self.settings.scale.stage(climb.stage)
         assert candidate is not None, "only who has a row climbs"
-        await self._train(candidate, stage, stage.seeds)
+        await self._train(candidate, stage, stage.seeds if climb.seed is None else (climb.seed,))
         await self._rows.on_disk()
-        claims = self._climbing.claims(stage, of=climb.candidate_id)
-        self._rows.record(*claims, *self._climbing.correlations(stage))
+        self._rows.record(*self._climbing.claims(stage), *self._climbing.correlations(stage))
+        self._rows.record(*noise_levels(self.settings, self.population, stage))
+
+    async def measure(self, climb: Climb) -> None:
+        """What somebody costs who was trained at the last stage, once; nothing where that is not wanted."""
+        candidate, stage = self.population.candidate(climb.candidate_id), self.settings.scale.stages[-1]
+        if not self._measures or climb.stage != stage.name or candidate is None:
+            return
+        done = (candidate.candidate_id, stage.name) in self.population.tallies.measured
+        if done or self.population.loss(candidate.candidate_id, stage) is None:
+            return
+        await self.halt.gate()
+        await self._rows.intend(f"measure/{measuring_id_of(candidate.candidate_id, stage.name, stage.seeds[0])}")
+        asked = answer(self._crew.engineer.measure.remote(candidate, stage.name))
+        found: Trained = await self.halt.within_budget(asked)
+        await self._books.caught_up()  # its charge comes first, as a trial's
+        self._rows.record(*found.efficiency)
+        await self._rows.on_disk()
 
     async def assess(self, candidate: Candidate, report: Report, trials: tuple[Trial, ...]) -> Verdict:
         earlier = self.population.verdict(candidate.candidate_id)

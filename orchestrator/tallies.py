@@ -15,6 +15,7 @@ class Tallies:
     def __init__(self) -> None:
         self.num_trials: Counter[str] = Counter()  # by stage
         self.num_finished = 0
+        self.measured: set[tuple[str, str]] = set()  # candidates whose efficiency has rows, and the stages
         self.failures: Counter[FailureKind | None] = Counter()  # of the trials that did not finish
         self.num_refusals = 0  # reports
         self._refused: set[int] = set()  # numbers whose latest attempt was refused

@@ -13,8 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from cognition.records import (
+    Claim,
     Event,
     FailureKind,
+    NoiseLevel,
     RankCorrelation,
     Record,
     Report,
@@ -30,13 +32,17 @@ from orchestrator.estimate import Estimate, estimate
 from orchestrator.facts import in_words
 from orchestrator.founders import BASELINE_ARM
 from orchestrator.language_steps import DRIFT
+from orchestrator.noise import told_before
 from orchestrator.outbox import REFUSED, TAKEN_AGAIN
 from orchestrator.population import CLIMBED
 from orchestrator.prediction import correlation_line
 from orchestrator.result import Result
 from orchestrator.rows import RESUMED, STOPPING
-from orchestrator.shown_result import clock, short, show_result, spoken
+from orchestrator.shown_claims import Names, claim_line, names_of, noise_line, smallest_in_words
+from orchestrator.shown_result import show_result
 from orchestrator.tracking import resolved_mode
+from orchestrator.verified import SEEDED
+from orchestrator.wording import clock, short, spoken
 
 if TYPE_CHECKING:
     from orchestrator.board import RunningTrial
@@ -166,7 +172,13 @@ def _hours(expected: Estimate) -> str:
 def _line(campaign: Campaign, record: Record) -> str | None:
     match record:
         case Event() if record.kind == CLIMBED:
-            return f"climbed   {_name(campaign, record.subject)}  to {record.detail}"
+            return f"climbed   {_name(campaign, record.subject)}  to {record.detail}{_before(campaign, record.detail)}"
+        case Event() if record.kind == SEEDED:
+            return f"seed      {_name(campaign, record.subject)}  one more at {record.detail}"
+        case Claim() if record.deciding:
+            return f"claim     {claim_line(record, _names(campaign, record))}"
+        case NoiseLevel() if record.metric == "loss":
+            return f"noise     {noise_line(record)}"
         case RankCorrelation():
             return f"ranks     {correlation_line(record)}"
         case Event() if record.kind == STOPPING:
@@ -194,6 +206,23 @@ def _line(campaign: Campaign, record: Record) -> str | None:
             return f"scored    {name}  loss {record.loss:.4f} fitness {record.fitness:.3f}{flag}"
         case _:
             return None
+
+
+def _names(campaign: Campaign, claim: Claim) -> Names:
+    found = (campaign.population.candidate(one) for one in (claim.candidate_id, claim.baseline_id))
+    return names_of(one for one in found if one is not None)
+
+
+def _before(campaign: Campaign, name: str) -> str:
+    """With the first who climbs to a stage: what its seeds will tell, before they are paid for."""
+    if len(campaign.population.at(name)) > 1:
+        return ""
+    settings = campaign.settings
+    stage = settings.scale.stage(name)
+    known = told_before(settings, campaign.population, stage)
+    if known is None:
+        return ""
+    return f"; by the noise of {known.measured_at} its {smallest_in_words(len(stage.seeds), known.smallest_difference)}"
 
 
 def _name(campaign: Campaign, candidate_id: str) -> str:

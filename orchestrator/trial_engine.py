@@ -39,9 +39,11 @@ from ray.tune.stopper import Stopper  # noqa: E402
 
 from agents.protocols import Trained  # noqa: E402
 from cognition.records import Metric, Trial  # noqa: E402
+from models.efficiency.run import EfficiencyRun  # noqa: E402
 from models.sandbox.settings import SandboxSettings  # noqa: E402
 from models.scratch import Scratch  # noqa: E402
 from models.trial import TrialRun  # noqa: E402
+from models.trial_job import TrialJob  # noqa: E402
 from orchestrator.board import JobBoard, Order, RunningTrial  # noqa: E402
 from orchestrator.early_stopping.recalled import Recalled  # noqa: E402
 from orchestrator.early_stopping.scheduler import EarlyStopping  # noqa: E402
@@ -92,7 +94,7 @@ class QueueSearcher(Searcher):
             board.progressed(last)  # Tune tells of the result that ends a trial here alone
         outcome = (result or {}).get("outcome")
         if isinstance(outcome, Trial) and not error:
-            board.finish(outcome)
+            board.finish(outcome, (result or {}).get("efficiency", ()))
         elif error or (reason := board.hopeless(ours)) is None:
             board.lost(ours, "the worker that hosted the trial ended")
         else:
@@ -127,12 +129,14 @@ class TrialHost(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         sandbox: SandboxSettings = config["sandbox"]
         self._server = sandbox.fork_server(config["job"].device)
-        self._run: TrialRun | None = None
+        self._run: TrialRun | EfficiencyRun | None = None
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.end_trial()
-        self._run, self._told = TrialRun(new_config["job"], self._server), False
+        job: TrialJob = new_config["job"]
+        self._run = TrialRun(job, self._server) if job.efficiency is None else EfficiencyRun(job, self._server)
+        self._told = False
         return True
 
     def step(self) -> dict[str, Any]:
@@ -143,8 +147,9 @@ class TrialHost(tune.Trainable):
             return {"host": host, "worker": worker, "started_at": self._run.started_at}
         item = self._run.advance()
         if isinstance(item, Trial):
+            rows = self._run.rows if isinstance(self._run, EfficiencyRun) else ()
             self._run = None
-            return {"outcome": item, "done": True}
+            return {"outcome": item, "efficiency": rows, "done": True}
         return {"metric": item, "loss": item.loss, "again": self._run.taking_up}
 
     def end_trial(self, reason: str = "") -> None:

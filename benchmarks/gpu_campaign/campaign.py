@@ -29,8 +29,9 @@ QUERIES = {
     "reports": "SELECT kind, count(*) AS num, round(avg(duration_s), 2) AS seconds FROM reports "
     "GROUP BY ALL ORDER BY ALL",
     "candidates": "SELECT arm, count(*) AS num FROM candidates GROUP BY ALL ORDER BY ALL",
-    "claims": "SELECT number, name, stage, num_seeds, round(mean_loss, 4) AS loss, round(difference, 4) AS difference, "
-    "round(low, 4) AS low, round(high, 4) AS high FROM claims JOIN candidates USING (candidate_id) ORDER BY difference",
+    "claims": "SELECT number, name, stage, state, num_seeds, round(mean_loss, 4) AS loss, "
+    "round(difference, 4) AS difference, round(low, 4) AS low, round(high, 4) AS high, round(e_value, 2) AS e_value, "
+    "baseline FROM verified ORDER BY difference",
 }
 
 

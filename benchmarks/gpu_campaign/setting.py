@@ -27,6 +27,7 @@ COMMON = (
     "cluster=local",
     "campaign.founders=[baselines,discoveries]",
     "stages.verify.best=2",
+    "efficiency.measure=false",  # the card is lent for minutes
 )
 OVERRIDES: Mapping[Device, tuple[str, ...]] = {
     "cuda": (

@@ -28,6 +28,7 @@ from models.commands.mixers import Named, add_slot, named
 from models.commands.results import require_writable, write_json
 from models.commands.trials import require_backend, require_device, run_trials
 from models.data import DataSpec, load_corpus, require_enough
+from models.minimal_pairs.spec import CHANCE, PAIRS, PairSpec
 from models.probes import load_probes
 from models.sandbox.exam import ExamJob, examine
 from models.sandbox.settings import REQUIREMENTS, SandboxSettings
@@ -60,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--probes", default=",".join(TELLING), help="names from conf/probes/<probe-set>.yaml, or all, or none"
     )
     parser.add_argument("--probe-set", default="cpu", help="conf/probes file that the names come from")
+    parser.add_argument("--minimal-pairs", type=int, default=0, metavar="NUM", help="pairs to score beside (0: none)")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each mixer")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="trials at once")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -112,14 +114,20 @@ def run(options: argparse.Namespace) -> int:
 
 def table(rows: Sequence[Row], stage: Stage) -> str:
     """Rows by sealed loss, probes with mean and spread (standard deviation over seeds), chance in the heading."""
-    columns = ["loss", *(f"{probe.name}_accuracy" for probe in stage.probes)]
-    chances = {f"{probe.name}_accuracy": probe.chance for probe in stage.probes}
+    chances = _chances(stage)
+    columns = ["loss", *chances]
     head = f"{'mixer':<26}" + "".join(f"{_heading(column, chances):>{_width(column)}}" for column in columns)
     lines = [head + f"{'params':>9}{'MFLOP/token':>13}{'state bytes':>13}"]
     for row in _ranked(rows):
         cells = "".join(f"{_cell(row.values.get(column, ())):>{_width(column)}}" for column in columns)
         lines.append(f"{row.name:<26}{cells}{_costs(row.gate)}{row.problem and '  ' + row.problem}")
     return "\n".join(lines)
+
+
+def _chances(stage: Stage) -> dict[str, float]:
+    """Columns of accuracies, with what guessing gives."""
+    pairs = {PAIRS: CHANCE} if stage.minimal_pairs is not None else {}
+    return {f"{name}_accuracy": chance for name, chance in ({p.name: p.chance for p in stage.probes} | pairs).items()}
 
 
 def figures(rows: Sequence[Row], stage: Stage, options: argparse.Namespace) -> dict[str, Any]:
@@ -129,7 +137,7 @@ def figures(rows: Sequence[Row], stage: Stage, options: argparse.Namespace) -> d
         "data": " ".join(options.data),
         "device": options.device,
         "code": code_digest(),
-        "chance": {f"{probe.name}_accuracy": probe.chance for probe in stage.probes},
+        "chance": _chances(stage),
         "rows": [
             {
                 "mixer": row.name,
@@ -182,6 +190,7 @@ def _stage(options: argparse.Namespace) -> Stage:
     return replace(
         stage,
         probes=tuple(known[name] for name in wanted),
+        minimal_pairs=PairSpec(num=options.minimal_pairs) if options.minimal_pairs else None,
         deadline_s=stage.deadline_s * _DEADLINE_FACTOR * (1 + len(wanted)),
     )
 

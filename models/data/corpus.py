@@ -10,6 +10,7 @@ from models.data.index import SPLIT_NAMES, verify
 from models.data.memory import read_files
 from models.data.packing import pack
 from models.data.spec import DataSpec, in_memory
+from models.data.tokenization import BYTES, Tokenizer, tokenizer_in
 from models.data.tokens import PackedTokens, Tokens
 from models.scale import Stage
 
@@ -22,6 +23,7 @@ class Corpus:
     validation: Tokens
     heldout: Tokens
     vocab_size: int
+    tokenizer: Tokenizer
     digest: str  # SHA-256 over splits and contents, and over names in memory, over the tokeniser when packed
 
     def split(self, name: str) -> Tokens:
@@ -43,13 +45,18 @@ def load_corpus(spec: DataSpec) -> Corpus:
     """
     if in_memory(spec):
         files = read_files(spec)
-        return Corpus(**files.arrays, vocab_size=256, digest=files.digest)
+        return Corpus(**files.arrays, vocab_size=256, tokenizer=BYTES, digest=files.digest)
     found = pack(spec)
     verify(found.folder, found.index)
     tokens = {
         name: PackedTokens.mapped(found.index.paths(found.folder, name), found.index.dtype) for name in SPLIT_NAMES
     }
-    return Corpus(**tokens, vocab_size=found.index.vocab_size, digest=found.index.digest)
+    return Corpus(
+        **tokens,
+        vocab_size=found.index.vocab_size,
+        tokenizer=tokenizer_in(found.folder, spec.tokenizer),
+        digest=found.index.digest,
+    )
 
 
 def require_enough(corpus: Corpus, stage: Stage, seed: int) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.data.index import TOKENIZER
 from models.data.spec import DataSpec
 from models.data.tokens import TokenArray
 
@@ -87,6 +88,13 @@ class Tokenizer:
 
 
 BYTES = Tokenizer(name="bytes", definition=None)
+
+
+def tokenizer_in(folder: Path, name: str) -> Tokenizer:
+    """The tokeniser that a packed corpus was made with. Raises ValueError where its file cannot be read."""
+    if name == BYTES.name:
+        return BYTES
+    return Tokenizer(name=name, definition=_text_of_file(str(folder / TOKENIZER)))
 
 
 def identity(spec: DataSpec) -> str:

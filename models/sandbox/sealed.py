@@ -25,6 +25,7 @@ from cognition.records import FailureKind, Score
 from models import evaluator
 from models.data import Batch
 from models.evaluator import NonFiniteScore, TokenScores
+from models.minimal_pairs.spec import CHANCE, PAIRS
 from models.sandbox import wire
 from models.sandbox.parent import Child
 from models.sandbox.wire import Array, Json, Message
@@ -82,12 +83,16 @@ def evaluate(
     *,
     audit_positions: int,
     salt: str,
+    pairs: Batch | None = None,
 ) -> Sealed:
     """Score every task's weights on its evaluation set, and audit them on prefixes.
 
-    `weights` and `eval_sets` are keyed by task; `audit_positions` of 0 leaves the audit out. Raises TrialError: leak,
-    nonfinite, error, child_died, killed or timeout.
+    `weights` and `eval_sets` are keyed by task; `pairs` are scored with the text's weights; `audit_positions` of 0
+    leaves the audit out. Raises TrialError: leak, nonfinite, error, child_died, killed or timeout.
     """
+    sets = {task: {task: eval_sets[task]} for task in weights}
+    if pairs is not None:
+        sets[TEXT][PAIRS] = pairs
     for state in weights.values():
         _check_state(state, subject.size)
     told: dict[str, Json] = {**asdict(subject), "size": asdict(subject.size)}
@@ -95,36 +100,44 @@ def evaluate(
     with talking(spawn, "hidden_states", told) as child:
         for task, state in weights.items():
             _load(child, state)
-            whole[task] = _hidden(child, eval_sets[task].inputs, subject.size.hidden_size)
-    sealed = _score(subject, weights, whole, eval_sets, spawn)
+            for name, batch in sets[task].items():
+                whole[name] = _hidden(child, batch.inputs, subject.size.hidden_size)
+    sealed = _score(subject, weights, whole, sets, spawn)
     if audit_positions == 0:
         return sealed
     with talking(spawn, "hidden_states", told) as child:
         for task, state in weights.items():
             _load(child, state)
-            rng = np.random.default_rng(commitment(salt, task, {"hidden_NTD": whole[task]}))
-            _audit(child, task, whole[task], eval_sets[task].inputs, state[_HEAD], audit_positions, rng)
+            for name, batch in sets[task].items():
+                rng = np.random.default_rng(commitment(salt, name, {"hidden_NTD": whole[name]}))
+                _audit(child, name, whole[name], batch.inputs, state[_HEAD], audit_positions, rng)
     return sealed
 
 
 @contextmanager
 def talking(spawn: Spawn, task: str, body: Mapping[str, Json]) -> Iterator[Child]:
     """A child for the length of the block; whatever breaks the conversation becomes a TrialError."""
-    with spawn(task, body) as child:
-        try:
-            yield child
-        except wire.PeerSilentError as error:
-            raise TrialError(FailureKind.timeout, f"the deadline passed in {task!r}") from error
-        except wire.PeerGoneError as error:
-            ended = child.kill()
-            kind = FailureKind.worker_died if ended.with_server else FailureKind.child_died
-            if ended.by_outsider:
-                kind = FailureKind.killed
-            if ended.cause is not None:
-                kind = FailureKind(ended.cause)
-            raise TrialError(kind, f"{task}: {ended.describe()}") from error
-        except wire.WireError as error:
-            raise TrialError(FailureKind.error, f"{task}: the child broke the protocol: {error}") from error
+    with spawn(task, body) as child, answering(child, task):
+        yield child
+
+
+@contextmanager
+def answering(child: Child, task: str) -> Iterator[None]:
+    """Whatever breaks the conversation with this child within the block becomes a TrialError that says how it ended."""
+    try:
+        yield
+    except wire.PeerSilentError as error:
+        raise TrialError(FailureKind.timeout, f"the deadline passed in {task!r}") from error
+    except wire.PeerGoneError as error:
+        ended = child.kill()
+        kind = FailureKind.worker_died if ended.with_server else FailureKind.child_died
+        if ended.by_outsider:
+            kind = FailureKind.killed
+        if ended.cause is not None:
+            kind = FailureKind(ended.cause)
+        raise TrialError(kind, f"{task}: {ended.describe()}") from error
+    except wire.WireError as error:
+        raise TrialError(FailureKind.error, f"{task}: the child broke the protocol: {error}") from error
 
 
 def expect(child: Child, *kinds: str, max_array_bytes: int = 0, timeout_s: float | None = None) -> Message:
@@ -148,7 +161,7 @@ def commitment(salt: str, task: str, arrays: Mapping[str, Array]) -> int:
 
 
 def scores_of(stage: Stage, sealed: Sealed | None, sung: TokenScores | None) -> tuple[Score, ...]:
-    """The sealed loss on text, each probe's accuracy with its chance, the canary's excess over ln V.
+    """The sealed loss on text, accuracies of probes and minimal pairs with their chance, the canary's excess over ln V.
 
     Empty without an evaluation.
     """
@@ -156,15 +169,18 @@ def scores_of(stage: Stage, sealed: Sealed | None, sung: TokenScores | None) -> 
         return ()
     text = sealed.scores[TEXT]
     loss = Score(name="loss", value=text.loss, stderr=text.stderr, num_items=text.num_items)
+    chances = {spec.name: spec.chance for spec in stage.probes}
+    if stage.minimal_pairs is not None:
+        chances[PAIRS] = CHANCE
     accuracies = (
         Score(
-            name=f"{spec.name}_accuracy",
-            value=sealed.scores[spec.name].accuracy,
-            stderr=sealed.scores[spec.name].accuracy_stderr,
-            chance=spec.chance,
-            num_items=sealed.scores[spec.name].num_items,
+            name=f"{name}_accuracy",
+            value=sealed.scores[name].accuracy,
+            stderr=sealed.scores[name].accuracy_stderr,
+            chance=chance,
+            num_items=sealed.scores[name].num_items,
         )
-        for spec in stage.probes
+        for name, chance in chances.items()
     )
     excess = sung.loss - stage.canary.bound_nats
     return (
@@ -215,7 +231,7 @@ def _score(
     subject: Subject,
     weights: Mapping[str, Mapping[str, Array]],
     whole: Mapping[str, Array],
-    eval_sets: Mapping[str, Batch],
+    sets: Mapping[str, Mapping[str, Batch]],
     spawn: Spawn,
 ) -> Sealed:
     scores: dict[str, TokenScores] = {}
@@ -224,22 +240,26 @@ def _score(
     with talking(spawn, "score", told) as child:
         for task, state in weights.items():
             numbers.add(_count(child, task, state))
-            arrays = {"hidden_NTD": whole[task], "head_VD": state[_HEAD], "targets_NT": eval_sets[task].targets}
-            child.send("score", arrays=arrays)
-            scored = expect(child, "scored")
-            scores[task] = TokenScores(
-                loss=scored.real("loss"),
-                stderr=scored.optional_real("stderr"),
-                accuracy=scored.real("accuracy"),
-                accuracy_stderr=scored.optional_real("accuracy_stderr"),
-                num_items=scored.integer("num_items"),
-            )
+            for name, batch in sets[task].items():
+                arrays = {"hidden_NTD": whole[name], "head_VD": state[_HEAD], "targets_NT": batch.targets}
+                child.send("score_pairs" if name == PAIRS else "score", arrays=arrays)
+                scores[name] = _scores_in(expect(child, "scored"))
     if len(numbers) != 1:
         raise TrialError(
             FailureKind.error,
             f"the weights saved for different tasks hold {sorted(numbers)} parameters: build the same model every time",
         )
     return Sealed(scores=scores, num_parameters=numbers.pop())
+
+
+def _scores_in(scored: Message) -> TokenScores:
+    return TokenScores(
+        loss=scored.real("loss"),
+        stderr=scored.optional_real("stderr"),
+        accuracy=scored.real("accuracy"),
+        accuracy_stderr=scored.optional_real("accuracy_stderr"),
+        num_items=scored.integer("num_items"),
+    )
 
 
 def _count(child: Child, task: str, state: Mapping[str, Array]) -> int:

@@ -11,13 +11,11 @@ from __future__ import annotations
 import importlib
 import json
 import math
-import random
 import resource
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 import einops  # noqa: F401  preloaded for candidates
 import numpy as np
@@ -25,32 +23,30 @@ import torch
 from torch import nn
 
 import kernels.dispatch  # noqa: F401  preloaded for candidates
-from models import canary, evaluator, fla_standin, probes, properties, training
+from models import canary, fla_standin, probes, properties, training
 from models.backbone import (
-    MATCH_TOLERANCE,
     CannotFit,
     LanguageModel,
     build,
     fit_ffn_width,
     host_mixer,
     host_mixer_names,
-    non_embedding_parameters,
     reference_parameters,
 )
 from models.data import Batch, handed_tokens, text_batches
 from models.data_parallel import RankLost, Ranks, RanksDiffer, rendezvous
+from models.efficiency.child import measure
 from models.fla_standin.compiling import skip_compilation
-from models.fla_style import LoadError
-from models.loading import load_mixer
 from models.micro_batches import OutOfMemory
 from models.policy.tables import MODULES
-from models.sandbox.child import RANK_LOST, Channel, Task, TaskError, kind_of
+from models.sandbox.child import RANK_LOST, Channel, Task, TaskError
+from models.sandbox.scoring import score
+from models.sandbox.starting import keep_to_share, load_entry, set_seed, source_of
 from models.sandbox.wire import Array, Json, Message, TooLargeError
 from models.scale import TEXT, CanarySpec, Stage, size_of, stage_of
 from models.slots import SLOTS, published_source, slot_named
 from models.training_state import Saving, TrainingState, arrays_of
 
-_CONTEXT_BYTES = 768 << 20  # of a GPU: driver, kernels and cuBLAS's workspace, for each process
 # What torch loads on first use: _dynamo with an optimiser, the others with a step, a printed tensor, and an import.
 _LAZY_MODULES = (
     "torch._dynamo",
@@ -90,9 +86,9 @@ def examine(channel: Channel) -> None:
     start = channel.receive()
     size, slot = size_of(start.table("size")), start.text("slot")
     target_parameters = reference_parameters(size, slot)
-    _seed(0)
+    set_seed(0)
     found = properties.examine(
-        _source(start),
+        source_of(start),
         slot,
         size,
         target_parameters,
@@ -140,8 +136,8 @@ def train(channel: Channel) -> None:
     resume = _state_of(channel.receive()) if start.body.get("resumes") is True else None
     target_parameters = reference_parameters(stage.size, slot.name)
     channel.send("prepared", {"target_parameters": target_parameters})
-    _keep_to_share(start)
-    mixer_class = _load(_source(start), slot.entry)
+    keep_to_share(start)
+    mixer_class = load_entry(source_of(start), slot.entry)
     try:
         ffn_width = fit_ffn_width(mixer_class, stage.size, target_parameters, slot.name)
     except CannotFit as error:
@@ -149,7 +145,7 @@ def train(channel: Channel) -> None:
     every_s = start.optional_real("save_every_s")
     saver = _Saver(channel, every_s) if every_s is not None and channel.rank == 0 else None
     for name in start.texts("tasks"):
-        _seed(seed)
+        set_seed(seed)
         model = build(mixer_class, stage.size, ffn_width, seed, slot.name).to(start.text("device"))
         channel.send("begun", {"task": name})
         done = resume.step if resume is not None else 0
@@ -167,9 +163,9 @@ def hidden_states(channel: Channel) -> None:
     start = channel.receive()
     size, slot, device = size_of(start.table("size")), slot_named(start.text("slot")), start.text("device")
     seed = start.integer("seed")
-    _keep_to_share(start)
-    _seed(seed)
-    mixer_class = _load(_source(start), slot.entry)
+    keep_to_share(start)
+    set_seed(seed)
+    mixer_class = load_entry(source_of(start), slot.entry)
     model: LanguageModel | None = None
     while True:
         request = channel.receive()
@@ -187,92 +183,15 @@ def hidden_states(channel: Channel) -> None:
             channel.send("hidden", arrays={"hidden_NTD": hidden_NTD.float().cpu().numpy()})
 
 
-def score(channel: Channel) -> None:
-    """Trusted code only. start {size, slot}; then, as often as the parent likes,
+__all__ = ["TASKS", "rendezvous", "warm_up"]
 
-    count {shapes} -> counted {num_parameters, target_parameters, tolerance};
-    score + hidden_NTD, head_VD, targets_NT -> scored {loss, stderr, accuracy, accuracy_stderr, num_items}.
-    """
-    start = channel.receive()
-    target_parameters = reference_parameters(size_of(start.table("size")), start.text("slot"))
-    while True:
-        request = channel.receive()
-        if request.kind == "count":
-            shapes = {name: _Shaped(shape) for name, shape in request.table("shapes").items()}
-            counted: dict[str, Json] = {
-                "num_parameters": non_embedding_parameters(shapes),
-                "target_parameters": target_parameters,
-                "tolerance": MATCH_TOLERANCE,
-            }
-            channel.send("counted", counted)
-        else:
-            channel.send("scored", _scored(request))
-
-
-def _scored(request: Message) -> dict[str, Json]:
-    try:
-        scores = evaluator.score(
-            request.array("hidden_NTD"), request.array("head_VD"), request.array("targets_NT").astype(np.int64)
-        )
-    except evaluator.NonFiniteScore as error:
-        raise TaskError("nonfinite", str(error)) from error
-    return {
-        "loss": scores.loss,
-        "stderr": scores.stderr,
-        "accuracy": scores.accuracy,
-        "accuracy_stderr": scores.accuracy_stderr,
-        "num_items": scores.num_items,
-    }
-
-
-__all__ = ["TASKS", "rendezvous", "size_of", "stage_of", "warm_up"]
-
-TASKS: Mapping[str, Task] = {"examine": examine, "train": train, "hidden_states": hidden_states, "score": score}
-
-
-class _Shaped:
-    """A shape without its array, for counting."""
-
-    def __init__(self, shape: Json) -> None:
-        self.shape: Any = shape
-
-
-def _source(start: Message) -> str:
-    return start.text("source", limit=1 << 20)
-
-
-def _load(source: str, entry: str) -> type[nn.Module]:
-    try:
-        return load_mixer(source, entry)
-    except LoadError as error:
-        raise TaskError(kind_of(error.__cause__), str(error)) from error
-
-
-def _seed(seed: int) -> None:
-    torch.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed % (1 << 32))
-
-
-def _keep_to_share(start: Message) -> None:
-    """On a GPU, before all else there: torch allocates no more than the trial's share of its memory."""
-    share = start.real("card_share")
-    if start.text("device") != "cpu" and share < 1:
-        device = torch.device(start.text("device"))
-        total_bytes = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(allocated_share(share, total_bytes), device)
-
-
-def allocated_share(share: float, total_bytes: int) -> float:
-    """What is left to torch's allocator of a share of a card: the driver's context takes memory beside it.
-
-    Raises:
-        TaskError: the context alone takes it all.
-    """
-    left = share - _CONTEXT_BYTES / total_bytes
-    if left <= 0:
-        raise TaskError("memory", f"a share of {share:g} of a card of {total_bytes >> 20} MiB is less than its context")
-    return left
+TASKS: Mapping[str, Task] = {
+    "examine": examine,
+    "train": train,
+    "hidden_states": hidden_states,
+    "score": score,
+    "measure": measure,
+}
 
 
 class _Saver:

@@ -87,7 +87,8 @@ class Wish:
             replace(stage, expected_s=self.takes_s(place), deadline_s=4 * self.takes_s(place))
             for place, stage in enumerate(found.scale.stages)
         ]
-        return replace(found, scale=replace(found.scale, stages=tuple(stages)))
+        unmeasured = replace(found.efficiency, measure=False)  # nothing runs here that could be timed
+        return replace(found, scale=replace(found.scale, stages=tuple(stages)), efficiency=unmeasured)
 
     def takes_s(self, place: int) -> float:
         """Seconds that a trial of a stage takes in the middle; `place`: of the stage, from the bottom."""

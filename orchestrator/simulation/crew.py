@@ -179,6 +179,7 @@ class SimulatedCrew:
             engine="engine",
             ledger=Handle(purse, meter, "ledger", sent=False),
             settings=settings,
+            corpus="",  # nothing reads one
             find=lambda name, generation: (generation, engine),
         )
         engine = Handle(engines, meter, "engine", sent=False)

@@ -21,7 +21,7 @@ def behaviour(source: str) -> tuple[float, ...]:
     return fingerprint(lambda layer: mixer_class(HIDDEN_SIZE, 4, layer), HIDDEN_SIZE)
 
 
-@pytest.mark.parametrize("num", [16, pytest.param(40, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("num", [8, pytest.param(40, marks=pytest.mark.nightly)])
 def test_random_designs_and_their_mutants_all_behave_differently(num: int) -> None:
     rng = np.random.default_rng(0)
     genomes = [random_genome(TOKEN_MIXERS, rng) for _ in range(num)]

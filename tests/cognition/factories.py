@@ -11,6 +11,7 @@ from cognition.records import (
     FailureKind,
     Insight,
     Metric,
+    NoiseLevel,
     Property,
     Report,
     ReportKind,
@@ -146,6 +147,23 @@ def make_claim(candidate: Candidate, baseline: Candidate, *, difference: float =
         difference=difference,
         low=difference - 0.05,
         high=difference + 0.05,
+    )
+
+
+def make_noise(
+    *, stage: str = "verify", sigma: float = 0.03, num_results: int = 9, smallest_difference: float | None = 0.25
+) -> NoiseLevel:
+    return NoiseLevel(
+        scale="tiny",
+        stage=stage,
+        metric="loss",
+        num_results=num_results,
+        num_mixers=3,
+        num_seeds=3,
+        sigma=sigma,
+        dof=4,
+        stage_seeds=3,
+        smallest_difference=smallest_difference,
     )
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,18 @@ from cognition.folders import Folder
 from cognition.fragments import write_fragment
 from cognition.manifest import Manifest, read_manifest, write_manifest
 from cognition.reader import Reader
-from cognition.records import Event, Trial
+from cognition.records import ClaimState, Event, Trial
 from cognition.schema import encode
 from cognition.store import Store
-from tests.cognition.factories import lineage_of, make_candidate, make_event, make_metric, make_trial, make_verdict
+from tests.cognition.factories import (
+    lineage_of,
+    make_candidate,
+    make_claim,
+    make_event,
+    make_metric,
+    make_trial,
+    make_verdict,
+)
 
 
 def ask(folder: Folder, sql: str) -> list[dict[str, Any]]:
@@ -71,6 +80,35 @@ def test_leaderboard_ranks_by_fitness_with_what_was_verified(stored: tuple[Folde
     assert baseline["benchmark"] == pytest.approx(0.5), "what was judged, whatever other seeds gave"
 
 
+def test_what_is_verified_is_the_last_revision_against_the_baseline_that_decides(folder: Folder) -> None:
+    candidate, easy, hard = make_candidate(2), make_candidate(0, arm="baseline"), make_candidate(1, arm="baseline")
+    first = make_claim(candidate, hard, difference=-0.3)
+    last = replace(
+        first,
+        revision=2,
+        num_seeds=4,
+        difference=-0.1,
+        state=ClaimState.discovery,
+        e_value=90.0,
+        gap=0.2,
+        promised=-0.3,
+    )
+    other = replace(make_claim(candidate, easy), deciding=False, revision=3, e_value=10.0, gap=9.0, promised=-9.1)
+    with Store.open(folder) as store:
+        store.append(candidate, easy, hard, last, make_verdict(candidate, 0.5))
+        store.append(first, other)
+    (row,) = ask(folder, "FROM verified")
+    assert (row["number"], row["name"], row["baseline"], row["state"]) == (2, "mixer-2", "mixer-1", "discovery")
+    assert (row["num_seeds"], row["difference"], row["e_value"]) == (4, -0.1, 90.0)
+    (curse,) = ask(folder, "FROM winners_curse")
+    assert (curse["stage"], curse["num_candidates"], curse["mean_gap"], curse["num_less"]) == ("verify", 1, 0.2, 1)
+    (best,) = ask(folder, "SELECT verified_state, verified_seeds FROM leaderboard")
+    assert (best["verified_state"], best["verified_seeds"]) == ("discovery", 4)
+    assert ask(folder, "SELECT outcome, num FROM funnel WHERE step = 'claim verify'") == [
+        {"outcome": "discovery", "num": 1}
+    ]
+
+
 def test_leaderboard_shows_the_best_verdict_of_a_candidate_once(folder: Folder) -> None:
     candidate = make_candidate(1)
     with Store.open(folder) as store:
@@ -93,7 +131,7 @@ def test_funnel_counts_every_outcome(stored: tuple[Folder, list[Any]]) -> None:
         ("trial explore", "failed: nonfinite"): 1,
         ("verdict explore", "scored"): 3,
         ("verdict explore", "no score"): 1,
-        ("claim verify", "better than baseline"): 1,
+        ("claim verify", "undecided"): 1,
     }
 
 

@@ -30,6 +30,12 @@ FROZEN = {
     "charges": "charge_id VARCHAR, trial_id VARCHAR, candidate_id VARCHAR, number BIGINT, stage VARCHAR, seed BIGINT, "
     "arm VARCHAR, pool VARCHAR, num_cpus DOUBLE, num_gpus DOUBLE, slot_s DOUBLE, gpu_s DOUBLE, outcome VARCHAR, "
     "started_at DOUBLE, finished_at DOUBLE, worker VARCHAR, estimated BOOLEAN",
+    "efficiency": "candidate_id VARCHAR, stage VARCHAR, length BIGINT, device VARCHAR, measured_at DOUBLE, "
+    "machine VARCHAR, precision VARCHAR, batch_size BIGINT, reference VARCHAR, num_repeats BIGINT, "
+    "train_tokens_s DOUBLE?, train_spread DOUBLE?, train_ratio DOUBLE?, prefill_s DOUBLE?, prefill_spread DOUBLE?, "
+    "prefill_ratio DOUBLE?, decode_s DOUBLE?, decode_spread DOUBLE?, decode_ratio DOUBLE?, decode_form VARCHAR, "
+    "state_bytes BIGINT?, train_peak_bytes BIGINT?, prefill_peak_bytes BIGINT?, memory VARCHAR, "
+    "flops_per_token DOUBLE?, num_parameters BIGINT?, detail VARCHAR",
     "verdicts": "candidate_id VARCHAR, number BIGINT, stage VARCHAR, fitness DOUBLE?, loss DOUBLE?, loss_term DOUBLE?, "
     "benchmark DOUBLE?, benchmark_term DOUBLE?, quality_term DOUBLE?, quality_source VARCHAR, cost_quality DOUBLE?, "
     "state_quality DOUBLE?, novelty_quality DOUBLE?, loss_weight DOUBLE, benchmark_weight DOUBLE, "
@@ -42,7 +48,15 @@ FROZEN = {
     "confidence DOUBLE?, from_run VARCHAR, created_at DOUBLE",
     "claims": "candidate_id VARCHAR, baseline_id VARCHAR, stage VARCHAR, split VARCHAR, num_seeds BIGINT, "
     "mean_loss DOUBLE, std_loss DOUBLE?, baseline_mean_loss DOUBLE, baseline_std_loss DOUBLE?, difference DOUBLE, "
-    "low DOUBLE?, high DOUBLE?, exploration_loss DOUBLE?, created_at DOUBLE",
+    "low DOUBLE?, high DOUBLE?, exploration_loss DOUBLE?, revision BIGINT, state VARCHAR, reason VARCHAR, "
+    "e_value DOUBLE, deciding BOOLEAN, num_baselines BIGINT, num_tested BIGINT, num_looks BIGINT, "
+    "smallest_difference DOUBLE?, seeds_needed BIGINT?, slot_hours_needed DOUBLE?, gpu_hours_needed DOUBLE?, "
+    "promised DOUBLE?, gap DOUBLE?, created_at DOUBLE",
+    "noise": "scale VARCHAR, stage VARCHAR, metric VARCHAR, num_results BIGINT, num_mixers BIGINT, num_seeds BIGINT, "
+    "sigma DOUBLE, dof BIGINT, stage_seeds BIGINT, smallest_difference DOUBLE?, created_at DOUBLE",
+    "ablations": "candidate_id VARCHAR, variant_id VARCHAR, parts VARCHAR[], kind VARCHAR, change VARCHAR, "
+    "simplified BOOLEAN, stage VARCHAR, split VARCHAR, num_seeds BIGINT, effect DOUBLE?, low DOUBLE?, high DOUBLE?, "
+    "finding VARCHAR, tolerance DOUBLE, seeds_needed BIGINT?, detail VARCHAR, run VARCHAR, created_at DOUBLE",
     "early_stops": "trial_id VARCHAR, candidate_id VARCHAR, stage VARCHAR, policy VARCHAR, step BIGINT, loss DOUBLE, "
     "bar DOUBLE, chance DOUBLE?, spared BOOLEAN, detail VARCHAR, created_at DOUBLE",
     "rank_correlations": "scale VARCHAR, lower VARCHAR, upper VARCHAR, num_pairs BIGINT, rho DOUBLE, low DOUBLE?, "

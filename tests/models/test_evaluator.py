@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.evaluator import AUDIT_LIMIT_NATS, NonFiniteScore, audit, audit_positions, score
+from models.evaluator import AUDIT_LIMIT_NATS, NonFiniteScore, audit, audit_positions, score, score_pairs
 
 RNG = np.random.default_rng(0)
 HIDDEN = RNG.standard_normal((6, 10, 8)).astype(np.float32)
@@ -114,3 +114,36 @@ def test_non_finite_audit_answers_are_an_error():
     broken[0, 0] = np.nan
     with pytest.raises(NonFiniteScore):
         audit(HIDDEN[:, 3], broken, HEAD)
+
+
+def _logits_for(rows: list[list[float]]) -> np.ndarray:
+    """Hidden states whose head is the identity: logits as they stand, [N, 1, V]."""
+    return np.array(rows, np.float32)[:, None, :]
+
+
+def test_a_pair_is_won_by_the_text_of_the_larger_likelihood_and_a_tie_counts_half():
+    likelier, flat = [3.0, 0.0], [0.0, 0.0]
+    hidden = _logits_for([likelier, flat, flat, likelier, flat, flat, likelier, flat])
+    scores = score_pairs(hidden, np.eye(2, dtype=np.float32), np.zeros((8, 1), dtype=np.int64))
+    assert (scores.accuracy, scores.num_items) == ((1 + 0 + 0.5 + 1) / 4, 4)
+    assert scores.accuracy_stderr == pytest.approx(np.std([1, 0, 0.5, 1], ddof=1) / 2)
+
+
+def test_likelihoods_are_summed_over_counted_targets_alone():
+    hidden = np.repeat(_logits_for([[0.0, 0.0], [0.0, 1.0]]), 3, axis=1)
+    targets = np.array([[0, 0, -100], [1, 1, 1]])
+    won = score_pairs(hidden, np.eye(2, dtype=np.float32), targets)
+    assert won.accuracy == 0.0  # 3 x 0.31 nats against 2 x 0.69
+    targets[1] = [0, -100, -100]
+    assert score_pairs(hidden, np.eye(2, dtype=np.float32), targets).accuracy == 0.0  # 1.31 against 1.39
+    targets[0] = [0, -100, -100]
+    assert score_pairs(hidden, np.eye(2, dtype=np.float32), targets).accuracy == 1.0  # 1.31 against 0.69
+
+
+def test_an_odd_number_of_windows_and_what_is_not_finite_are_no_pairs():
+    with pytest.raises(ValueError, match="3 windows are no pairs"):
+        score_pairs(HIDDEN[:3], HEAD, TARGETS[:3])
+    broken = HIDDEN.copy()
+    broken[0, 0, 0] = np.nan
+    with pytest.raises(NonFiniteScore):
+        score_pairs(broken, HEAD, TARGETS)

@@ -38,7 +38,7 @@ def ledger(folder: Place) -> dict[str, object]:
         "trials": sorted((t.trial_id, t.status.value, t.loss, t.benchmark) for t in reader.rows(Trial)),
         "fitness": sorted((v.number, v.fitness) for v in reader.rows(Verdict)),
         "insights": sorted((i.insight_id, i.effect, i.low) for i in reader.rows(Insight)),
-        "claims": sorted((c.candidate_id, c.stage, c.difference, c.low) for c in reader.rows(Claim)),
+        "claims": sorted({(c.candidate_id, c.stage, c.difference) for c in reader.rows(Claim)}),
     }
 
 

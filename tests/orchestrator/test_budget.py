@@ -208,7 +208,7 @@ def runner_on(
         actors.append(remote(num_cpus=0)(kind).options(name=generation_name(name, generation)).remote(*arguments))
     stages = {stage: dataclasses.replace(rule, pool="big") for stage, rule in settings.stages.items()}
     settings = dataclasses.replace(settings, pools={"big": Pool(gpus=2)}, stages=stages)
-    return EngineRunner(engine=name, ledger=ledger, settings=settings), ledger
+    return EngineRunner(engine=name, ledger=ledger, settings=settings, corpus=""), ledger
 
 
 async def test_every_attempt_is_a_row_and_the_rows_are_what_the_ledger_settled(

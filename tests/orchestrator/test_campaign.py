@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +20,7 @@ import psutil
 import pytest
 
 from cognition.reader import Reader
-from cognition.records import Candidate, Claim, Event, Insight, Metric, Report, Trial, Verdict
+from cognition.records import Candidate, Claim, ClaimState, Event, Insight, Metric, Report, Trial, Verdict
 from orchestrator import __main__ as command
 from orchestrator import status, stop
 from orchestrator.campaign import Campaign
@@ -60,7 +62,7 @@ def essence(folder: Path) -> dict[str, object]:
         "fitness": sorted((v.number, v.fitness) for v in reader.rows(Verdict)),
         "insights": sorted((i.insight_id, i.effect, i.low) for i in reader.rows(Insight)),
         "climbed": sorted((e.detail, e.subject) for e in reader.rows(Event) if e.kind == CLIMBED),
-        "claims": sorted((c.candidate_id, c.difference, c.low) for c in reader.rows(Claim)),
+        "claims": sorted({(c.candidate_id, c.difference, c.low) for c in reader.rows(Claim)}),
     }
 
 
@@ -87,8 +89,10 @@ def test_a_campaign_ends_with_verified_differences_to_the_best_baseline(finished
     assert {trial.split for trial in verified} == {"heldout"}
     for claim in finished.claims:
         assert claim.num_seeds == 2
-        assert claim.low is not None
-        assert claim.low <= claim.difference <= (claim.high or 0.0)
+        assert claim.low is claim.high is None, "two seeds beside one baseline refute nothing"
+        assert claim.state is (ClaimState.undecided if claim.difference < 0 else ClaimState.rejected)
+        assert claim.e_value > 0
+        assert claim.num_looks > 0
 
 
 def test_every_trained_candidate_is_scored_and_explained(finished: Result) -> None:
@@ -256,6 +260,19 @@ def test_an_unreachable_ray_is_one_line_and_no_wait(tmp_path: Path, capsys: pyte
     assert process.wait(timeout=200) == 2
     _, told = process.communicate()
     assert "no Ray answers at 127.0.0.1:1" in told
+    assert "Traceback" not in told
+
+
+def test_a_server_that_is_no_ray_is_told_at_once(tmp_path: Path) -> None:
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        process = start(tmp_path / "dashboard", f"cluster.address=127.0.0.1:{server.server_port}")
+        try:
+            assert process.wait(timeout=200) == 2
+        finally:
+            server.shutdown()
+    _, told = process.communicate()
+    assert "is no Ray: give the port of `ray start --head`" in told
     assert "Traceback" not in told
 
 

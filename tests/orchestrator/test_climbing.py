@@ -174,7 +174,7 @@ def test_a_lost_trial_is_not_concluded_and_claims_wait_for_the_baseline(lost: st
         if not (isinstance(row, Trial) and row.stage == lost and row.candidate_id == BASELINES[1].candidate_id)
     ]
     assert not climbing(rows, claims).concluded()
-    assert climbing(rows).claims(settings().scale.stage(lost)) == ()
+    assert climbing(rows).claims(settings().scale.stage(lost)) == []
 
 
 def test_ranks_at_neighbouring_stages_are_correlated_baselines_included_once_for_each_number_of_pairs() -> None:

@@ -72,7 +72,12 @@ def test_every_stage_of_a_ladder_is_counted() -> None:
     )
     founders, (m20, m60, m340) = 4, (10, 3, 2)  # a quarter of 40, 0.34 of those, two
     expected = estimate(settings, num_slots=2)
-    assert expected.trials == {"m5": 40 + founders * 2, "m20": m20 + 1, "m60": (m60 + 1) * 2, "m340": (m340 + 1) * 3}
+    assert expected.trials == {
+        "m5": 40 + founders * 2,
+        "m20": m20 + 1,
+        "m60": (m60 + 1) * 2,
+        "m340": (m340 + founders) * 3,
+    }
     work = sum(expected.trials[stage.name] * stage.expected_s for stage in settings.scale.stages)
     assert expected.seconds == pytest.approx(work / 2, abs=60)
 

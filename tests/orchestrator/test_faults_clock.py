@@ -7,6 +7,8 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
 from cognition.reader import Reader
 from cognition.records import Event, Metric, Report, Trial
 from orchestrator.run_folder import RunFolder
@@ -25,6 +27,7 @@ time.time = lambda: _real() + struct.unpack("d", _offset)[0]
 """
 
 
+@pytest.mark.nightly
 def test_a_clock_that_is_set_changes_no_figure_and_stops_nothing(undisturbed: Path, tmp_path: Path) -> None:
     offset = tmp_path / "offset"
     offset.write_bytes(struct.pack("d", 0.0))

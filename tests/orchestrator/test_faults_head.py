@@ -42,6 +42,7 @@ def of_the_campaign(cluster: Any, scratch: Path) -> list[psutil.Process]:
     )
 
 
+@pytest.mark.nightly
 def test_a_lost_head_is_a_clean_end_and_another_ray_takes_up(
     undisturbed: Path, cluster: Any, scratch: Path, tmp_path: Path
 ) -> None:

@@ -52,7 +52,8 @@ def _killed(running: Running, kind: str, rng: random.Random) -> Callable[[], boo
     return lambda: kill(running.of_kind(kind), rng) is not None
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(1, 10))])
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(10))
 def test_chaos(undisturbed: Path, tmp_path: Path, seed: int) -> None:
     """Something random dies every few seconds, the driver too; the same command is given until the campaign is done."""
     folder, rng = tmp_path / "chaos", random.Random(seed)

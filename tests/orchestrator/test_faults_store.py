@@ -116,6 +116,7 @@ def test_a_full_disk_ends_the_campaign_in_one_line_and_the_next_start_loses_noth
     assert kept.items() <= {trial.trial_id: trial.finished_at for trial in trials(folder)}.items()
 
 
+@pytest.mark.nightly
 def test_a_store_that_goes_away_and_comes_back_is_waited_for(undisturbed: Path, tmp_path: Path) -> None:
     folder = tmp_path / "away"
     lineage, elsewhere = folder / "lineage", folder / "elsewhere"

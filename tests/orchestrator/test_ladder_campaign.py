@@ -19,7 +19,7 @@ from orchestrator import status
 from orchestrator.campaign import Campaign
 from orchestrator.founders import BASELINE_ARM
 from orchestrator.population import CLIMBED
-from orchestrator.promotion import best_baseline
+from orchestrator.promotion import best_baselines
 from orchestrator.result import Result, View
 from orchestrator.trial_engine import RunningTrial
 from tests.orchestrator.small import PATIENT
@@ -90,9 +90,7 @@ def rival(folder: Path) -> str:
     verdicts = {verdict.candidate_id: verdict for verdict in Reader(folder).rows(Verdict)}
     candidates = Reader(folder).rows(Candidate)
     members = [Member(candidate=one, verdict=verdicts.get(one.candidate_id)) for one in candidates]
-    best = best_baseline(members)
-    assert best is not None
-    return best.candidate.candidate_id
+    return best_baselines(members)[0].candidate.candidate_id
 
 
 def contestants(folder: Path) -> dict[str, float]:

@@ -183,6 +183,7 @@ def lost_in(folder: Path) -> list[Charge]:
     return [charge for charge in rows(folder, Charge) if charge.outcome is ChargeOutcome.lost]
 
 
+@pytest.mark.nightly
 def test_a_stop_finishes_what_is_nearly_done_and_charges_the_rest(
     ray_here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

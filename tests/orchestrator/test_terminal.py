@@ -14,14 +14,14 @@ from rich.console import Console
 
 from agents.brief import Member
 from agents.ledger import Cost, Spend
-from cognition.records import Candidate, Claim, Event, Record, ReportKind
+from cognition.records import Candidate, Claim, ClaimState, Event, Record, ReportKind
 from orchestrator.config import Settings, compose, settings_from
-from orchestrator.population import EXPLAINED, Population
+from orchestrator.population import CLIMBED, EXPLAINED, Population
 from orchestrator.result import Result
 from orchestrator.run_folder import RunFolder
 from orchestrator.shown_result import show_result
 from orchestrator.terminal import Terminal
-from tests.cognition.factories import make_candidate, make_claim, make_report, make_trial, make_verdict
+from tests.cognition.factories import make_candidate, make_claim, make_noise, make_report, make_trial, make_verdict
 
 FIRST = ["1", "design-01", "grammar", "0.890", "2.0100", "0.50", "1,001", "0.25"]
 ESCAPES = "\x1b[2J\x1b]0;owned\x07name"
@@ -132,36 +132,109 @@ def test_escape_characters_in_progress_lines_never_reach_the_terminal(settings: 
     assert not set(written.getvalue()) & {"\x1b", "\x07"}
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "doubt"), [(-0.15, -0.05, False), (-0.3, 0.1, True), (0.05, 0.2, False), (-0.2, 0.0, True)]
-)
-def test_an_interval_that_holds_zero_is_said_to_settle_nothing(low: float, high: float, doubt: bool) -> None:
+def claimed(candidate: Candidate, state: ClaimState, **fields: Any) -> Claim:
+    return dataclasses.replace(make_claim(candidate, BASELINE), state=state, reason=f"because {state.value}", **fields)
+
+
+@pytest.mark.parametrize("state", list(ClaimState))
+def test_the_end_says_the_state_of_the_best_with_its_interval_and_never_more(state: ClaimState) -> None:
     candidate = named("x")
-    claim = dataclasses.replace(make_claim(candidate, BASELINE), difference=(low + high) / 2, low=low, high=high)
-    text = shown(ended([member(BASELINE), member(candidate)], [claim]))
-    interval = f"{(low + high) / 2:+.4f} [{low:+.4f}, {high:+.4f}]"
-    assert f"difference to the best baseline mixer-0: {interval} nats per token" in text
-    assert text.count(interval) == 2
+    text = shown(ended([member(BASELINE), member(candidate)], [claimed(candidate, state, num_tested=4, num_looks=12)]))
+    assert f"Best at verify: candidate 1 (x), {state.value} (because {state.value})" in text
     assert "held-out loss 2.2000 ± 0.0200 over 3 seeds" in text
-    assert ("the interval holds zero, more seeds are needed to tell" in text) is doubt
+    assert "difference to the best baseline mixer-0: -0.1000 [-0.1500, -0.0500] nats per token" in text
+    assert text.count("-0.1000 [-0.1500, -0.0500]") == 2, "table and answer"
+    assert "all 4 tested counted. Held-out data was looked at 12 times" in text
+    nums = {one: int(one == state.value) for one in ("discovery", "promising", "undecided", "rejected")}
+    assert ", ".join(f"{num} {one}" for one, num in nums.items()) in text
 
 
-def one_seed() -> str:
+@pytest.mark.parametrize(
+    ("state", "fields", "told"),
+    [
+        (ClaimState.undecided, {"seeds_needed": 2, "slot_hours_needed": 0.5}, "about 2 more seeds, 0.5 slot-hours"),
+        (
+            ClaimState.promising,
+            {"seeds_needed": 3, "slot_hours_needed": 1.0, "gpu_hours_needed": 4.0},
+            "about 3 more seeds, 4 GPU-hours, if the difference stays (raise stages.verify.more_seeds by as many)",
+        ),
+        (ClaimState.undecided, {}, "over 1,000 more seeds"),
+        (ClaimState.undecided, {"num_seeds": 1}, "more seeds than can be reckoned"),
+        (ClaimState.discovery, {}, None),
+        (ClaimState.rejected, {}, None),
+    ],
+)
+def test_what_is_not_settled_says_what_would_settle_it(
+    state: ClaimState, fields: dict[str, Any], told: str | None
+) -> None:
     candidate = named("x")
-    claim = dataclasses.replace(
-        make_claim(candidate, BASELINE), num_seeds=1, std_loss=None, baseline_std_loss=None, low=None, high=None
+    text = shown(ended([member(BASELINE), member(candidate)], [claimed(candidate, state, **fields)]))
+    assert ("needs" in text) is (told is not None)
+    assert told is None or told in text
+
+
+def test_too_few_seeds_are_a_difference_without_an_interval() -> None:
+    candidate = named("x")
+    bare = {"num_seeds": 1, "std_loss": None, "baseline_std_loss": None, "low": None, "high": None}
+    text = shown(ended([member(BASELINE), member(candidate)], [claimed(candidate, ClaimState.undecided, **bare)]))
+    assert text.count("-0.1000 (too few seeds for an interval)") == 2
+    assert "held-out loss 2.2000 over 1 seeds" in text
+
+
+def test_the_gap_to_what_exploration_had_promised_is_told() -> None:
+    candidate = named("x")
+    fields = {"promised": -0.3, "gap": 0.2}
+    text = shown(ended([member(BASELINE), member(candidate)], [claimed(candidate, ClaimState.undecided, **fields)]))
+    assert "Exploration had promised -0.3000; verified on fresh seeds it is 0.2000 worse than that" in text
+
+
+def test_of_several_baselines_the_one_that_decides_is_named() -> None:
+    candidate, other = named("x"), dataclasses.replace(make_candidate(5, arm="baseline"), name="other")
+    easy = claimed(candidate, ClaimState.undecided, num_baselines=2, deciding=False, difference=-0.9)
+    hard = dataclasses.replace(easy, baseline_id=other.candidate_id, deciding=True, difference=-0.1)
+    text = shown(ended([member(BASELINE), member(other), member(candidate)], [easy, hard]))
+    assert "difference to other, the hardest of 2 baselines: -0.1000" in text
+    assert "-0.9000" not in text
+
+
+def test_the_noise_and_what_it_leaves_to_be_told_is_shown() -> None:
+    level = make_noise(smallest_difference=0.25)
+    text = shown(ended([member(BASELINE)], noise=(level, dataclasses.replace(level, smallest_difference=None))))
+    assert "verify loss: sigma 0.0300 of a paired difference (dof 4); 3 seeds tell differences" in text
+    assert "from 0.2500 on" in text
+    assert "3 seeds tell no difference" in text
+
+
+def test_the_first_who_climbs_says_what_the_stage_will_tell(settings: Settings) -> None:
+    candidate, other = named("x"), named("y", 2)
+    console, written = screen()
+    climbs = [
+        Event(event_id=one.name, kind=CLIMBED, subject=one.candidate_id, detail="verify") for one in (candidate, other)
+    ]
+    level = make_noise(stage="explore", sigma=0.01)
+    Terminal(console).recorded(campaign(settings, candidate, level, climbs[0]), climbs[0])
+    Terminal(console).recorded(campaign(settings, candidate, other, level, *climbs), climbs[1])
+    Terminal(console).recorded(campaign(settings, candidate, climbs[0]), climbs[0])
+    first, second, unknown = written.getvalue().splitlines()
+    assert "by the noise of explore its 2 seeds tell no difference" in first
+    assert "seeds tell" not in second + unknown
+
+
+def test_claims_and_further_seeds_are_lines_as_they_come(settings: Settings) -> None:
+    candidate = named("x")
+    console, written = screen()
+    running = campaign(settings, BASELINE, candidate)
+    claim = claimed(candidate, ClaimState.promising, seeds_needed=1, slot_hours_needed=0.1)
+    for record in (claim, dataclasses.replace(claim, deciding=False), make_noise()):
+        Terminal(console).recorded(running, record)
+    seed = Event(event_id="s", kind="seeded", subject=candidate.candidate_id, detail="verify 103")
+    Terminal(console).recorded(running, seed)
+    told, noise, seeded = written.getvalue().splitlines()
+    assert (
+        "claim     verify: promising  1 (x)  -0.1000 [-0.1500, -0.0500] over 3 seeds, because promising; needs" in told
     )
-    return shown(ended([member(BASELINE), member(candidate)], [claim]))
-
-
-def test_one_seed_is_a_difference_without_an_interval() -> None:
-    assert one_seed().count("-0.1000 (one seed: no interval)") == 2
-    assert "held-out loss 2.2000 over 1 seeds" in one_seed()
-    assert "more seeds are needed to tell" in one_seed()
-
-
-def test_one_seed_is_not_said_to_have_an_interval_with_zero_in_it() -> None:
-    assert "the interval holds zero" not in one_seed()
+    assert "noise     verify loss" in noise
+    assert "one more at verify 103" in seeded
 
 
 def test_the_best_verified_is_the_lowest_difference() -> None:

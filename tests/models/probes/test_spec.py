@@ -9,8 +9,7 @@ import pytest
 from models import probes
 from models.probes import load_probes, probe_from_mapping, probe_of
 from models.probes.mqar import Mqar
-from models.sandbox.tasks import stage_of
-from models.scale import load_scale
+from models.scale import load_scale, stage_of
 
 ENTRY: dict[str, Any] = {
     "task": "mqar",

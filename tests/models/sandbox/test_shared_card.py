@@ -12,7 +12,7 @@ import torch
 
 from models.sandbox.child import TaskError, kind_of
 from models.sandbox.file_rules import _installation
-from models.sandbox.tasks import allocated_share
+from models.sandbox.starting import allocated_share
 
 GIB = 1 << 30
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cognition.records import FailureKind, Metric, TrialStatus
-from models.data import DataSpec
+from models.data import DataSpec, load_corpus
 from models.sandbox.parent import ForkServer
 from models.slots import published_source
 from models.trial import TrialRun
@@ -136,6 +136,19 @@ def test_a_trial_cancelled_before_it_starts_runs_nothing(server: ForkServer, dat
 def test_a_corpus_that_cannot_serve_is_the_users_error(server: ForkServer, data: DataSpec) -> None:
     with pytest.raises(ValueError, match="use a larger corpus"):
         run_trial(server, job(data, HONEST, eval_windows=100_000))
+
+
+def test_a_corpus_that_is_not_the_campaigns_or_cannot_be_read_is_nobodys_result(
+    server: ForkServer, data: DataSpec
+) -> None:
+    metrics, trial = run_trial(server, dataclasses.replace(job(data, HONEST), corpus="0123456789abcdef"))
+    assert (metrics, trial.failure, trial.loss) == ([], FailureKind.corpus, None)
+    assert "is another one" in trial.detail
+    assert "the campaign's is 0123456789ab)" in trial.detail
+    away = dataclasses.replace(data, source=f"{data.source}/away")
+    assert "cannot be read" in run_trial(server, job(away, HONEST))[1].detail
+    digest = load_corpus(data).digest
+    assert run_trial(server, dataclasses.replace(job(data, HONEST), corpus=digest))[1].succeeded
 
 
 def test_an_unknown_slot_is_refused(data: DataSpec) -> None:
