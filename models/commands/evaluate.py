@@ -72,5 +72,5 @@ def told(found: Evaluation) -> list[str]:
             error = figures.get(name.replace(metric, f"{metric}_stderr", 1))
             if isinstance(value, float) and not metric.endswith("_stderr"):
                 told_error = f" +- {error:.4f}" if isinstance(error, float) else ""
-                lines.append(f"{task:<28}{metric:<18}{value:.4f}{told_error}")
+                lines.append(f"{task:<32}{metric:<18}{value:.4f}{told_error}")
     return lines

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
-from models.evaluation.minimal_pairs import FAMILIES, minimal_pairs
+from models.minimal_pairs.spec import GRAMMARS
+from models.minimal_pairs.words import Pair
 
 GROUP = "local"
 STANDARD = (
@@ -26,16 +28,23 @@ _KEYS = ("red", "blue", "north", "south", "iron", "salt", "wolf", "pine", "lamp"
 
 def local_names() -> tuple[str, ...]:
     """What the group holds."""
-    return (*(f"local_{family}" for family in FAMILIES), _RECALL, _TEXT)
+    return (*_phenomena(), _RECALL, _TEXT)
 
 
-def write_tasks(folder: Path, num: int = 200, seed: int = 0) -> None:
+def _phenomena() -> dict[str, Callable[[np.random.Generator], Pair]]:
+    """The phenomena of the stages' minimal pairs, each as a task of its own."""
+    return {
+        f"local_{grammar}_{name}": draw for grammar, phenomena in GRAMMARS.items() for name, draw in phenomena.items()
+    }
+
+
+def write_tasks(folder: Path, num: int = 100, seed: int = 0) -> None:
     """YAML and JSONL of every task and of the group, for `--include_path`; file names are absolute in them."""
     folder.mkdir(parents=True, exist_ok=True)
-    for family in FAMILIES:
-        rows = [{"good": pair.good, "bad": pair.bad} for pair in minimal_pairs(family, num, seed)]
+    for name in _phenomena():
+        rows = [{"good": pair.good, "bad": pair.bad} for pair in _pairs(name, num, seed)]
         choices = {"doc_to_text": "", "doc_to_target": 0, "doc_to_choice": "{{[good, bad]}}"}
-        _write(folder, f"local_{family}", rows, {"output_type": "multiple_choice", **choices}, ("acc",))
+        _write(folder, name, rows, {"output_type": "multiple_choice", **choices}, ("acc",))
     recall = {"output_type": "loglikelihood", "doc_to_text": "{{context}}", "doc_to_target": "{{target}}"}
     _write(folder, _RECALL, _recall(num, seed), recall, ("acc", "perplexity"))
     rolling = {"output_type": "loglikelihood_rolling", "doc_to_text": "", "doc_to_target": "{{text}}"}
@@ -58,11 +67,18 @@ def _recall(num: int, seed: int) -> list[dict[str, str]]:
 
 
 def _text(num: int, seed: int) -> list[dict[str, str]]:
-    """Documents of five right texts of every family."""
-    pairs = [minimal_pairs(family, num, seed + 1) for family in FAMILIES]
+    """Documents of two right texts of every phenomenon."""
+    pairs = [_pairs(name, num, seed + 1) for name in _phenomena()]
     texts = [pair.good.strip() for row in zip(*pairs, strict=True) for pair in row]
-    size = 5 * len(FAMILIES)
+    size = 2 * len(pairs)
     return [{"text": "\n".join(texts[start : start + size])} for start in range(0, len(texts), size)]
+
+
+def _pairs(name: str, num: int, seed: int) -> list[Pair]:
+    """So many of a phenomenon; some may be equal where its words are few."""
+    place = list(_phenomena()).index(name)
+    rng = np.random.default_rng([seed, place])
+    return [_phenomena()[name](rng) for _ in range(num)]
 
 
 def _write(

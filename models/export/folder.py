@@ -65,6 +65,7 @@ def write_weights(path: Path, weights: Mapping[str, Array]) -> None:
     plain = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in weights.items()}
     try:
         save_file(plain, path, metadata={"format": "pt"})
+        path.chmod(0o644)  # it is written for its owner alone
     except (KeyError, ValueError, TypeError) as error:
         kinds = sorted({str(array.dtype) for array in plain.values()})
         raise ValueError(f"weights of types {', '.join(kinds)} cannot be written as safetensors: {error}") from error

@@ -15,6 +15,7 @@ import yaml
 from cognition.reader import Reader
 from cognition.records import Candidate, Trial, Verdict
 from models.__main__ import main as models_main
+from models.evaluation.local_tasks import local_names
 from models.sandbox.settings import SandboxSettings
 from orchestrator.bundle.winner import winner_of
 from orchestrator.bundle.writing import write_bundle
@@ -127,12 +128,12 @@ def test_its_script_says_what_it_lacks(bundle, tmp_path):
 
 def test_the_harness_evaluates_it(bundle, tmp_path, capsys):
     out = tmp_path / "results.json"
-    tasks = ["local_python_names", "local_recall", "local_text"]
+    tasks = ["local_python_name_used", "local_recall", "local_text"]
     asked = ["evaluate", str(bundle), "--tasks", *tasks, "--limit", "6", "--trust-remote-code", "--out", str(out)]
     assert models_main(asked) == 0
     found = json.loads(out.read_text())
     assert set(found["results"]) == set(tasks)
-    assert 0 <= found["results"]["local_python_names"]["acc,none"] <= 1
+    assert 0 <= found["results"]["local_python_name_used"]["acc,none"] <= 1
     assert 0 < found["results"]["local_text"]["bits_per_byte,none"] < 16
     assert "local_recall" in capsys.readouterr().out
 
@@ -142,7 +143,7 @@ def test_every_local_task_runs_and_an_unknown_one_is_named(bundle, tmp_path, cap
     out = tmp_path / "results.json"
     asked = ["evaluate", str(bundle), "--trust-remote-code", "--limit", "20", "--out", str(out)]
     assert models_main(asked) == 0
-    assert len(json.loads(out.read_text())["results"]) == 8
+    assert len(json.loads(out.read_text())["results"]) == len(local_names())
     assert models_main([*asked, "--tasks", "no_such_task"]) == 2
     assert "no_such_task" in capsys.readouterr().err
 

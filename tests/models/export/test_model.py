@@ -123,6 +123,11 @@ def test_bytes_are_tokens_and_no_text_spells_a_special_one(found):
     assert all(each["bytes"] for each in found.values())
 
 
+def test_a_folder_can_be_read_by_others(tmp_path):
+    exported(tmp_path / "shared", *SUBJECTS["unsaved"])
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in (tmp_path / "shared").iterdir())
+
+
 def test_every_file_of_ours_that_a_candidate_uses_comes_along_and_is_named():
     made = {copy.name: copy for copy in copies(SUBJECTS["native"][1], ["models.export.parts.modeling"])}
     assert made["kernels_gated_delta_rule.py"].origin == "kernels/gated_delta_rule.py"
