@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from models.data import DataSpec, in_memory, pack
 from orchestrator.config import compose, known_campaigns, settings_from
 from orchestrator.errors import Fault, UsageError
+
+if TYPE_CHECKING:
+    from orchestrator.result import Result
 
 HELP = """\
 python -m orchestrator +campaign=NAME [key=value ...]
@@ -60,6 +64,7 @@ def main(arguments: list[str]) -> int:
         from orchestrator.terminal import Terminal
 
         result = Campaign(settings, views=[Terminal()]).run()
+        _report(result)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return os.EX_TEMPFAIL if isinstance(error, Fault) else 2
@@ -68,6 +73,16 @@ def main(arguments: list[str]) -> int:
     if result.fault:
         return os.EX_TEMPFAIL
     return {"SIGINT": 130, "SIGTERM": 143}.get(result.stopped_by or "", 0)
+
+
+def _report(result: Result) -> None:
+    """What it came to, in the run folder; a campaign is not worse for a report that could not be written."""
+    from orchestrator.report.__main__ import write_report
+
+    try:
+        print(f"report      {write_report(str(result.folder))}")
+    except (ValueError, OSError) as error:
+        print(f"report      not written: {error}", file=sys.stderr)
 
 
 def _takes_cfg(arguments: list[str]) -> bool:

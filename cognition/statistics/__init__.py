@@ -4,6 +4,7 @@ observations  student   lists of numbers; Student's t
 intervals  ranks        differences of means and shares; orders and robust scales
 noise  sequential       the spread over seeds; a t-test that may be looked at after every seed
 multiplicity  claims    many candidates at once; what may be said of each
+equal_cost              ways of searching beside each other, at what they cost
 """
 
 from cognition.statistics.claims import MOST_POOLED as MOST_POOLED
@@ -17,6 +18,9 @@ from cognition.statistics.claims import decide as decide
 from cognition.statistics.claims import held as held
 from cognition.statistics.claims import seeds_needed as seeds_needed
 from cognition.statistics.claims import wants_seed as wants_seed
+from cognition.statistics.equal_cost import Attempt as Attempt
+from cognition.statistics.equal_cost import Return as Return
+from cognition.statistics.equal_cost import at_equal_cost as at_equal_cost
 from cognition.statistics.intervals import Difference as Difference
 from cognition.statistics.intervals import Pooled as Pooled
 from cognition.statistics.intervals import difference_interval as difference_interval
