@@ -17,8 +17,6 @@ Liu et al. 2025, "AlphaGo Moment for Model Architecture Discovery" (arXiv 2507.1
 filters start as the identity. Head dim D / num_heads.
 """
 
-from collections.abc import Mapping
-
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
@@ -31,7 +29,7 @@ FILTERS, CONTEXT = ("short_fir", "long_fir"), ("short_fir", "long_fir", "delta_r
 TAPS, SHORT, LONG = 4, 3, 31
 FLOOR, MOST = 0.02, 0.1  # of what is always on of each path
 
-State = Mapping[str, torch.Tensor]  # of the convolution before q, k, v; of the filters; of the memory
+State = dict[str, torch.Tensor]  # of the convolution before q, k, v; of the filters; of the memory
 
 
 class TokenMixer(nn.Module):
@@ -86,7 +84,8 @@ class TokenMixer(nn.Module):
         return self._out(x, paths)
 
     def step(self, x: torch.Tensor, state: State | None = None) -> tuple[torch.Tensor, State]:
-        before, kept = dict(state or {}), {}
+        before: State = state or {}
+        kept: State = {}
         x = x.unsqueeze(1)
         read = self.qkv_proj(x)
         if "qkv_conv" in self.parts:
@@ -118,7 +117,7 @@ class TokenMixer(nn.Module):
         shape = (*outputs[0].shape[:2], self.num_heads, self.head_dim)
         return {name: out.view(shape) for name, out in zip(names, outputs, strict=True)}
 
-    def _out(self, x: torch.Tensor, paths: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def _out(self, x: torch.Tensor, paths: dict[str, torch.Tensor]) -> torch.Tensor:
         kept = [paths[name] for name in self.paths]
         o = self._fused(x, kept) if self.num_logits else kept[0] if kept else torch.zeros_like(paths["direct"])
         o = self.o_norm(o)

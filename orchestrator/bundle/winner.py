@@ -116,6 +116,7 @@ def winner_of(folder: RunFolder, asked: str, stage: str | None = None, seed: int
             data=read_record(DataSpec, settings["data"], "data"),
             device=pool.device if pool is not None else "cpu",
             num_processes=pool.num_processes if pool is not None else 1,
+            corpus=str((facts.get("data") or {}).get("digest", "")),
         ),
         facts=facts,
         config=config,

@@ -68,7 +68,7 @@ def test_a_statement_without_an_answer_prints_nothing(
 @pytest.mark.parametrize(
     ("statement", "said"),
     [
-        ("SELECT * FROM leaderbord", "leaderbord does not exist; tables and views: arms, calibrations, "),
+        ("SELECT * FROM leaderbord", "leaderbord does not exist; tables and views: ablations, arms, calibrations, "),
         ("SELECT fitnes FROM verdicts", '"fitnes" not found in FROM clause; Candidate bindings: "fitness"'),
         ("SELEC 1", 'syntax error at or near "SELEC"'),
         ("SELECT 'x'::INT", "Could not convert string 'x' to INT32"),
