@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -19,7 +18,6 @@ from rich.table import Table
 from cognition.pareto import front
 from cognition.reader import Reader
 from cognition.records import Candidate, Efficiency, Trial
-from cognition.store import Store
 from models.data import DataSpec
 from models.efficiency.run import EfficiencyRun
 from models.efficiency.settings import EfficiencySettings
@@ -27,9 +25,9 @@ from models.sandbox.parent import SandboxError
 from models.sandbox.settings import SandboxSettings
 from models.scale import Stage, stage_of
 from models.trial_job import TrialJob
+from orchestrator.afterwards import append
 from orchestrator.charges import measuring_id_of
 from orchestrator.errors import UsageError
-from orchestrator.lease import lease_of
 from orchestrator.pools import Pool
 from orchestrator.run_folder import RunFolder
 from orchestrator.values import read_record
@@ -196,17 +194,6 @@ def measure(
     return rows
 
 
-def keep(folder: RunFolder, rows: Sequence[Efficiency]) -> None:
-    """Append the rows. Raises UsageError where somebody drives the campaign, OSError where the folder refuses."""
-    lease = lease_of(folder.folder)
-    lease.take(time.time())
-    try:
-        with Store.open(folder.folder, confirm=lease.confirm) as store:
-            store.append(*rows)
-    finally:
-        lease.release()
-
-
 def fronts(rows: Sequence[Efficiency], losses: Mapping[str, float]) -> Mapping[str, Sequence[str]]:
     """Heading of a cost -> candidates on the Pareto front of loss against it, cheapest first; rows of one length."""
     return {
@@ -260,7 +247,7 @@ def main(arguments: list[str]) -> int:
             new = measure(campaign, candidates, device, lambda line: console.print(line, markup=False))
             rows = [*(row for row in rows if not any(_same(row, other) for other in new)), *new]
             try:
-                keep(folder, new)
+                append(folder, new)
             except UsageError as error:
                 console.print(f"not stored  {error}", markup=False)
         elif not rows:

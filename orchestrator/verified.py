@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from cognition.records import Claim, Event, NoiseLevel, Trial
 
@@ -43,3 +43,11 @@ class Verified:
     def seeded(self, stage: str) -> Mapping[tuple[str, int], None]:
         """Whom it was written down to give another seed at a stage, with the seed, in that order."""
         return self._seeded.get(stage, {})
+
+
+def latest(claims: Iterable[Claim]) -> Sequence[Claim]:
+    """Those that hold: of each candidate, baseline and stage the last revision."""
+    verified = Verified()
+    for claim in claims:
+        verified.add(claim)
+    return tuple(verified.claims.values())

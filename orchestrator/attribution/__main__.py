@@ -10,18 +10,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
-from collections.abc import Sequence
 
 from agents.parts import NothingToTakeApart
-from cognition.records import Ablation
-from cognition.schema import key_of
-from cognition.store import Store
+from orchestrator.afterwards import append
 from orchestrator.attribution.comparison import attribute
 from orchestrator.attribution.question import question_of
 from orchestrator.attribution.shown import show
 from orchestrator.errors import Fault, UsageError
-from orchestrator.run_folder import RunFolder
 from orchestrator.terminal import terminal_console
 
 
@@ -44,30 +39,14 @@ def main(arguments: list[str]) -> int:
         found = attribute(question)
         if found is None:
             return 1
-        record(question.folder, found)
-    except (UsageError, NothingToTakeApart) as error:
+        append(question.folder, found)
+    except (UsageError, NothingToTakeApart, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return os.EX_TEMPFAIL if isinstance(error, Fault) else 2
     except KeyboardInterrupt:
         return 130
     show(terminal_console(), question.design.candidate, found)
     return 0
-
-
-def record(folder: RunFolder, rows: Sequence[Ablation]) -> None:
-    """Into the campaign's own lineage what is not there yet, as its driver for a moment.
-
-    Raises UsageError where another one has it.
-    """
-    folder.claim(folder.settings(), {}, time.time())
-    try:
-        store = Store.open(folder.folder, confirm=folder.confirm)
-        try:
-            store.append(*(row for row in rows if not store.has(Ablation, *key_of(row))))
-        finally:
-            store.close()
-    finally:
-        folder.release()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,6 +14,7 @@ from cognition.records import Candidate, Claim
 from models.slots import slot_named
 from orchestrator.errors import UsageError
 from orchestrator.run_folder import RunFolder
+from orchestrator.verified import latest
 
 FOLDER = "attribution"
 _SHARE_OF_GAIN = 0.25  # that a part may be worth and still be not needed
@@ -63,7 +64,8 @@ def question_of(
     stage = stage or list(stages)[-1]
     if stage not in stages:
         raise UsageError(f"--stage is {stage!r}: the campaign has {', '.join(stages)}")
-    candidates, claims = reader.rows(Candidate), _deciding(reader.rows(Claim), stage)
+    candidates = reader.rows(Candidate)
+    claims = [claim for claim in latest(reader.rows(Claim)) if claim.deciding and claim.stage == stage]
     candidate = _candidate(asked, candidates, claims)
     gains = [-claim.difference for claim in claims if claim.candidate_id == candidate.candidate_id]
     if tolerance is None:
@@ -83,14 +85,6 @@ def question_of(
         root=Path(root).absolute(),
         overrides=tuple(overrides),
     )
-
-
-def _deciding(claims: Sequence[Claim], stage: str) -> list[Claim]:
-    """Of each candidate the claim that holds, against the baseline that decides."""
-    latest: dict[tuple[str, str], Claim] = {}
-    for claim in sorted((one for one in claims if one.stage == stage), key=lambda one: one.revision):
-        latest[claim.candidate_id, claim.baseline_id] = claim
-    return [claim for claim in latest.values() if claim.deciding]
 
 
 def _candidate(asked: str | None, candidates: Sequence[Candidate], claims: Sequence[Claim]) -> Candidate:

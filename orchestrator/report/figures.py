@@ -19,6 +19,7 @@ from orchestrator.founders import BASELINE_ARM, FOUNDER_ARM
 from orchestrator.rows import FINISHED
 from orchestrator.run_folder import RunFolder
 from orchestrator.shown_claims import names_of, standing
+from orchestrator.verified import latest
 
 Figures = dict[str, Any]  # by section; values are what JSON has
 
@@ -55,7 +56,7 @@ def figures_of(run: str) -> Figures:
         "stages": [stage_figures(stage) for stage in stages],
         "funnel": table(reader, "SELECT * FROM funnel"),
         "best_baseline_loss": bar,
-        "claims": [asdict(claim) | named(claim, candidates) for claim in _standing(reader)],
+        "claims": [asdict(claim) | named(claim, candidates) for claim in standing(latest(reader.rows(Claim)))],
         "noise": table(
             reader,
             "SELECT * FROM noise QUALIFY row_number() OVER (PARTITION BY stage, metric ORDER BY num_results DESC) = 1",
@@ -197,14 +198,6 @@ def not_tried(values: Mapping[str, Any], candidates: Sequence[Candidate]) -> lis
     if largest < 2048:
         told.append("The models are small: what holds at this size need not at another one.")
     return told
-
-
-def _standing(reader: Reader) -> Sequence[Claim]:
-    """The claims that hold: of each pair the last revision, against the baseline that decides."""
-    latest: dict[tuple[str, str, str], Claim] = {}
-    for claim in sorted(reader.rows(Claim), key=lambda one: one.revision):
-        latest[claim.candidate_id, claim.baseline_id, claim.stage] = claim
-    return standing(latest.values())
 
 
 def _ablations(reader: Reader, candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
