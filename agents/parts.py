@@ -7,7 +7,8 @@ differs from the parent's takes the parent's value. Sources may declare their pa
     class TokenMixer(nn.Module):
         def __init__(self, ..., without=(), **kwargs): ...   # builds and uses nothing of the parts named there
 
-Nothing is executed here: declarations are read from the syntax tree.
+A variant is then the same text with another default. Nothing is executed here: declarations are read from the syntax
+tree.
 """
 
 from __future__ import annotations
@@ -59,8 +60,10 @@ class Design:
     against: str | None = None  # the genome, as JSON, whose values take the place of those that differ
 
     def __post_init__(self) -> None:
+        told = f"candidate {self.candidate.number} ({self.candidate.name})"
+        if declared_parts(self.candidate.source) and _default_of(self.candidate.source, self.entry) is None:
+            raise NothingToTakeApart(f"{told} declares {DECLARATION}, and its {self.entry} takes no `{KEYWORD}=()`")
         if not self.parts:
-            told = f"candidate {self.candidate.number} ({self.candidate.name})"
             if self.candidate.genome is not None and self.against is not None:
                 raise NothingToTakeApart(f"{told} does not differ from what it is held against")
             raise NothingToTakeApart(
@@ -93,7 +96,7 @@ class Design:
         if unknown := [part for part in parts if part not in self.parts]:
             raise ValueError(f"there is no part {unknown[0]!r}; there are {', '.join(self.parts)}")
         if declared_parts(self.candidate.source):
-            source = f"{self.candidate.source.rstrip()}\n\n\n{self._subclass(parts)}"
+            source = _with_default(self.candidate.source, self.entry, parts)
             return Variant(parts=tuple(parts), kind=REMOVED, change=f"without {', '.join(parts)}", source=source)
         space = space_of(self.candidate.slot)
         own, other = space.from_json(str(self.candidate.genome)), space.from_json(str(self.against))
@@ -107,12 +110,35 @@ class Design:
             genome=space.to_json(changed),
         )
 
-    def _subclass(self, parts: Sequence[str]) -> str:
-        return (
-            f"class {self.entry}({self.entry}):  # without {', '.join(parts)}\n"
-            "    def __init__(self, *args, **kwargs):\n"
-            f"        super().__init__(*args, **kwargs, {KEYWORD}={tuple(parts)!r})\n"
-        )
+
+def _default_of(source: str, entry: str) -> ast.expr | None:
+    """The default of the entry's argument `without`."""
+    classes = [one for one in ast.parse(source).body if isinstance(one, ast.ClassDef) and one.name == entry]
+    functions = [one for found in classes for one in found.body if isinstance(one, ast.FunctionDef)]
+    for function in functions:
+        if function.name == "__init__":
+            told = function.args
+            positional = [*told.posonlyargs, *told.args]
+            named = [*zip(positional[len(positional) - len(told.defaults) :], told.defaults, strict=True)]
+            known = {
+                argument.arg: default
+                for argument, default in (*named, *zip(told.kwonlyargs, told.kw_defaults, strict=True))
+            }
+            return known.get(KEYWORD)
+    return None
+
+
+def _with_default(source: str, entry: str, parts: Sequence[str]) -> str:
+    """The same text with another default of `without`: nothing else of it changes, so that it runs as it did."""
+    default = _default_of(source, entry)
+    assert default is not None
+    assert default.end_lineno is not None
+    assert default.end_col_offset is not None
+    lines = source.encode().splitlines(keepends=True)  # the tree counts bytes
+    first, last = default.lineno - 1, default.end_lineno - 1
+    after = lines[last][default.end_col_offset :]
+    lines[first : last + 1] = [lines[first][: default.col_offset] + repr(tuple(parts)).encode() + after]
+    return b"".join(lines).decode()
 
 
 def declared_parts(source: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from statistics import fmean
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cognition.pareto import front
 from cognition.reader import Reader
@@ -31,6 +32,7 @@ from orchestrator.errors import UsageError
 from orchestrator.pools import Pool
 from orchestrator.run_folder import RunFolder
 from orchestrator.values import read_record
+from orchestrator.wording import short
 
 _PLAIN_WIDTH = 160
 
@@ -220,7 +222,7 @@ def show(console: Console, campaign: Measured, rows: Sequence[Efficiency]) -> No
             loss = campaign.losses.get(row.candidate_id)
             ratios = [_cell(ratio, ".2f") for ratio in (row.train_ratio, row.prefill_ratio, row.decode_ratio)]
             table.add_row(
-                f"{candidate.number} {candidate.name}" if candidate else row.candidate_id,
+                Text(f"{candidate.number} {short(candidate.name, 60)}" if candidate else row.candidate_id),
                 _cell(loss, ".4f"),
                 *(cost.shown(row) + (" *" if row.candidate_id in on_front[cost.heading] else "  ") for cost in COSTS),
                 " / ".join(ratios),

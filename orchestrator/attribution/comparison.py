@@ -17,11 +17,13 @@ from orchestrator.campaign import Campaign
 from orchestrator.errors import Fault, UsageError
 from orchestrator.result import Result
 from orchestrator.terminal import Terminal
+from orchestrator.wording import short
 
 
 def attribute(question: Question) -> Sequence[Ablation] | None:
     """Train, compare, simplify; None where a training campaign was stopped before its end."""
     variants = question.design.variants()
+    now = time.time()  # of all rows: they answer one question
     trained = _trained(question, question.name, {WHOLE: question.design.candidate.source} | _sources(variants))
     if trained is None:
         return None
@@ -39,16 +41,17 @@ def attribute(question: Question) -> Sequence[Ablation] | None:
         if variant.name in found and found[variant.name].finding in (PartFinding.not_needed, PartFinding.hurts)
         for part in variant.parts
     ]
-    rows = [_row(question, variant, found.get(variant.name), trained) for variant in variants]
+    rows = [_row(question, variant, found.get(variant.name), trained, now) for variant in variants]
     if len(needless) < 2:  # the variant without the one part is the simplified design
         return [_simplified(row) if set(row.parts) == set(needless) else row for row in rows]
     simpler = question.design.without(needless)
-    again = _trained(question, f"{question.name}-simplified", {"simplified": simpler.source})
+    name = f"{question.name}-without-{candidate_id_of(simpler.source)[:8]}"  # another set of parts is another design
+    again = _trained(question, name, {"simplified": simpler.source})
     if again is None:
         return None
     losses["simplified"] = _losses(again, simpler.source)
     together = effects(whole, losses, question.tolerance).get("simplified")
-    return [*rows, _simplified(_row(question, simpler, together, again))]
+    return [*rows, _simplified(_row(question, simpler, together, again, now))]
 
 
 def _trained(question: Question, name: str, sources: Mapping[str, str]) -> Result | None:
@@ -86,11 +89,11 @@ def _reason(result: Result, source: str) -> str:
     refused = [r for r in reader.rows(Report) if r.candidate_id == wanted and r.refused]
     failed = [t for t in reader.rows(Trial) if t.candidate_id == wanted and not t.succeeded]
     if refused:
-        return f"refused: {refused[-1].detail.splitlines()[0] if refused[-1].detail else refused[-1].kind.value}"
-    return f"{failed[-1].failure}: {failed[-1].detail.splitlines()[0][:200]}" if failed else "it was not trained"
+        return f"refused: {short(refused[-1].detail, 200) or refused[-1].kind.value}"
+    return f"{failed[-1].failure}: {short(failed[-1].detail, 200)}" if failed else "it was not trained"
 
 
-def _row(question: Question, variant: Variant, effect: Effect | None, result: Result) -> Ablation:
+def _row(question: Question, variant: Variant, effect: Effect | None, result: Result, now: float) -> Ablation:
     known: dict[str, Any] = {"num_seeds": 0, "finding": PartFinding.failed, "detail": ""}
     if effect is None:
         known["detail"] = _reason(result, variant.source)
@@ -107,7 +110,7 @@ def _row(question: Question, variant: Variant, effect: Effect | None, result: Re
         split=question.split,
         tolerance=question.tolerance,
         run=str(result.folder),
-        created_at=time.time(),
+        created_at=now,
         **known,
     )
 

@@ -78,8 +78,11 @@ def _margins(gaps: Sequence[Sequence[float]]) -> float | None:
     """Half the width of an interval over one seed; None where no variant has two."""
     if not any(len(seen) > 1 for seen in gaps):
         return None
-    pooled = pooled_std(gaps)
-    return student_t_quantile(1 - ERROR_RATE / (2 * len(gaps)), pooled.dof) * pooled.std
+    pooled, num = pooled_std(gaps), len(gaps)
+    # All gaps of a seed have the whole design's loss in common, so that they tell less of the spread than as many
+    # independent ones would: Satterthwaite's degrees of freedom for variances 1, ..., 1 and 1 + num along their axes.
+    dof = pooled.dof * 4 * num / ((num - 1) + (num + 1) ** 2)
+    return student_t_quantile(1 - ERROR_RATE / (2 * num), dof) * pooled.std
 
 
 def _needed(mean: float, margin: float, tolerance: float) -> int:

@@ -37,7 +37,8 @@ class Question:
     @property
     def name(self) -> str:
         """Of the run folder: another question has another one."""
-        return f"{self.design.candidate.number}-{self.stage}-{len(self.seeds)}-seeds"
+        candidate = self.design.candidate
+        return f"{candidate.number}-{candidate.candidate_id[:8]}-{self.stage}-{len(self.seeds)}-seeds"
 
 
 def question_of(

@@ -24,11 +24,11 @@ def show(console: Console, candidate: Candidate, rows: Sequence[Ablation]) -> No
     """Effects by size, what cannot be told at this budget, and whether a simpler design takes the title."""
     singles = [row for row in rows if len(row.parts) == 1 or not row.simplified]
     title = f"Parts of candidate {candidate.number} ({short(candidate.name, 60)}) at {rows[0].stage}"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title), title_justify="left")
     for column in ("change", "seeds", "loss without - with [95%, all together]", "finding"):
         table.add_column(column, justify="right" if column in ("seeds",) else "left")
     for row in sorted(singles, key=lambda row: -(row.effect if row.effect is not None else float("inf"))):
-        table.add_row(Text(short(row.change, 60)), str(row.num_seeds), interval(row), finding(row))
+        table.add_row(Text(short(row.change, 60)), str(row.num_seeds), Text(interval(row)), Text(finding(row)))
     console.print(table)
     for line in conclusions(candidate, rows):
         console.print(line, markup=False)

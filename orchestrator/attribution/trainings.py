@@ -63,7 +63,7 @@ def settings_for(
     new["stages"] = {stage: {"pool": new["stages"][stage]["pool"], "stopping": {"policy": "none"}}}
     new["llm"], new["arms"] = shipped["llm"], shipped["arms"]
     new["cognition"] |= {"from_runs": [], "papers": [], "shipped": False}
-    new["efficiency"] |= {"measure": False}
+    new["efficiency"] = {**new.get("efficiency", shipped["efficiency"]), "measure": False}
     for override in overrides:
         _put(new, override)
     return settings_from(new)

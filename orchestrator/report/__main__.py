@@ -27,6 +27,8 @@ def main(arguments: list[str]) -> int:
         if len(asked.runs) == 1 and asked.out is None:
             print(write_report(asked.runs[0]))
             return 0
+        if asked.out is not None and Path(asked.out).suffix != ".md":
+            raise UsageError(f"--out is {asked.out!r}: give FILE.md, FILE.json goes beside it")
         every = [figures_of(run) for run in asked.runs]
         told = report_of(every[0]) if len(every) == 1 else comparison_of(every)
         if asked.out is None:

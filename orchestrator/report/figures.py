@@ -13,8 +13,20 @@ import numpy as np
 import yaml
 
 from cognition.reader import Reader
-from cognition.records import Ablation, Candidate, Charge, Claim, ClaimState, Event, Trial, Verdict
+from cognition.records import (
+    Ablation,
+    Candidate,
+    Charge,
+    Claim,
+    ClaimState,
+    Event,
+    Report,
+    Trial,
+    Verdict,
+    candidate_id_of,
+)
 from cognition.statistics import Attempt, at_equal_cost
+from models.slots import published_source, slot_named
 from orchestrator.founders import BASELINE_ARM, FOUNDER_ARM
 from orchestrator.rows import FINISHED
 from orchestrator.run_folder import RunFolder
@@ -41,21 +53,28 @@ def figures_of(run: str) -> Figures:
     stages = values["scale"]["stages"]
     first = stages[0]["name"]
     losses = {verdict.candidate_id: verdict.loss for verdict in reader.rows(Verdict) if verdict.stage == first}
+    own = [one for one in candidates if one.arm != BASELINE_ARM]
+    scored = [loss for one in own if (loss := losses.get(one.candidate_id)) is not None]
     rivals = [losses.get(one.candidate_id) for one in candidates if one.arm == BASELINE_ARM]
     bar = min((loss for loss in rivals if loss is not None), default=None)
-    attempts = attempts_of(candidates, charges, first, losses)
-    common, returns = at_equal_cost(
-        attempts, bar=bar if bar is not None else -np.inf, control=CONTROL, rng=np.random.default_rng(_SEED)
-    )
+    ended = {trial.candidate_id for trial in trials if not trial.succeeded} | losses.keys()
+    ended |= {report.candidate_id for report in reader.rows(Report) if report.refused}
+    attempts = attempts_of([one for one in candidates if one.candidate_id in ended], charges, first, losses)
+    common, returns = at_equal_cost(attempts, bar=bar, control=CONTROL, rng=np.random.default_rng(_SEED))
     return {
         "run": str(folder.place),
         "generated_at": time.time(),
         "finished": any(event.kind == FINISHED for event in reader.rows(Event)),
         "campaign": {"name": values["campaign"]["name"], "slot": values["campaign"]["slot"], "seed": values["seed"]},
+        "slot": values["campaign"]["slot"],
+        "founders": values["campaign"]["founders"],
+        "budget": values["budget"],
+        "data": values["data"],
         "scale": values["scale"]["name"],
         "stages": [stage_figures(stage) for stage in stages],
         "funnel": table(reader, "SELECT * FROM funnel"),
         "best_baseline_loss": bar,
+        "best_loss": min(scored, default=None),
         "claims": [asdict(claim) | named(claim, candidates) for claim in standing(latest(reader.rows(Claim)))],
         "noise": table(
             reader,
@@ -98,7 +117,7 @@ def figures_of(run: str) -> Figures:
             "FROM spend GROUP BY stage ORDER BY stage",
         ),
         "models_usd": float(reader.query("SELECT coalesce(sum(usd), 0) FROM llm_calls").rows[0][0]),
-        "published": published(stages, candidates, trials),
+        "published": published(values["campaign"]["slot"], stages, trials),
         "not_tried": not_tried(values, candidates),
     }
 
@@ -145,22 +164,24 @@ def attempts_of(
 
 
 def named(claim: Claim, candidates: Sequence[Candidate]) -> dict[str, Any]:
-    """Number and names beside a claim's ids."""
+    """Number and names beside a claim's ids, and no state where there were none when it was made."""
     names = names_of(candidates)
     ours, theirs = names.get(claim.candidate_id), names.get(claim.baseline_id)
     return {
         "number": ours.number if ours else None,
         "name": ours.name if ours else claim.candidate_id,
         "baseline": theirs.name if theirs else claim.baseline_id,
+        "state": claim.state.value if claim.reason else "not decided (a run from before claims had states)",
     }
 
 
-def published(
-    stages: Sequence[Mapping[str, Any]], candidates: Sequence[Candidate], trials: Sequence[Trial]
-) -> list[dict[str, Any]]:
-    """Published figures beside ours, where a stage has the same layers, width, vocabulary and tokens."""
-    names = {one.candidate_id: one.name for one in candidates}
-    rows = []
+def published(slot: str, stages: Sequence[Mapping[str, Any]], trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Published figures beside ours, where a stage has the same layers, width, vocabulary and tokens.
+
+    Ours are those of the programs that are shipped under these names, and not of whoever calls itself so.
+    """
+    rows: list[dict[str, Any]] = []
+    shipped = {name: candidate_id_of(published_source(slot, name)) for name in slot_named(slot).published}
     for known in yaml.safe_load(_PUBLISHED.read_text(encoding="utf-8")):
         for stage in map(stage_figures, stages):
             if any(stage[key] != known[key] for key in ("num_layers", "hidden_size", "vocab_size")):
@@ -171,7 +192,7 @@ def published(
                 ours = [
                     trial
                     for trial in trials
-                    if names.get(trial.candidate_id) == model and trial.stage == stage["name"] and trial.succeeded
+                    if trial.candidate_id == shipped.get(model) and trial.stage == stage["name"] and trial.succeeded
                 ]
                 told = [trial.train_loss for trial in ours if trial.train_loss is not None]
                 row = {"stage": stage["name"], "model": model, "source": known["source"], "text": known["text"]}
@@ -201,17 +222,16 @@ def not_tried(values: Mapping[str, Any], candidates: Sequence[Candidate]) -> lis
 
 
 def _ablations(reader: Reader, candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
-    """Of each design the findings on the most seeds."""
+    """Of each design at each stage what was found when it was asked last: those rows have one time."""
     names, rows = names_of(candidates), reader.rows(Ablation)
-    most: dict[tuple[str, str], int] = defaultdict(int)
+    latest: dict[tuple[str, str], float] = {}
     for row in rows:
         key = (row.candidate_id, row.stage)
-        most[key] = max(most[key], row.num_seeds)
-    kept = [row for row in rows if row.num_seeds in (0, most[row.candidate_id, row.stage])]
+        latest[key] = max(latest.get(key, 0.0), row.created_at)
     return [
         asdict(row) | {"number": named.number, "name": named.name}
-        for row in kept
-        if (named := names.get(row.candidate_id)) is not None
+        for row in rows
+        if row.created_at == latest[row.candidate_id, row.stage] and (named := names.get(row.candidate_id)) is not None
     ]
 
 

@@ -21,19 +21,26 @@ def comparison_of(several: Sequence[Figures]) -> str:
     rows = []
     for figures in several:
         claims = figures["claims"]
-        best = min((row["loss"] for row in figures["leaderboard"] if row["loss"] is not None), default=None)
         rows.append(
             [
                 text(figures["run"]),
                 str(sum(arm["num"] for arm in figures["arms"])),
                 number(sum(row["slot_hours"] or 0 for row in figures["spend"]), 3),
-                number(best),
+                number(figures["best_loss"]),
                 str(sum(claim["state"] == DISCOVERY for claim in claims)),
                 share(sum(arm["num_hits"] for arm in figures["arms"]), sum(arm["num"] for arm in figures["arms"])),
                 claim_line(claims[0]) if claims else "nothing verified",
             ]
         )
-    heads = ["run", "candidates", "slot-hours", "best loss", "discoveries", "better than the baseline", "best claim"]
+    heads = [
+        "run",
+        "candidates",
+        "slot-hours",
+        "best loss",
+        "discoveries",
+        "below the best baseline, one seed",
+        "best claim",
+    ]
     together = grid(heads, rows)
     told = ["# Campaigns beside each other\n", together, *same_conditions(several)]
     return "\n".join([*told, *(report_of(figures) for figures in several)])
@@ -42,9 +49,18 @@ def comparison_of(several: Sequence[Figures]) -> str:
 def same_conditions(several: Sequence[Figures]) -> list[str]:
     """A warning for each thing in which they differ, so that their figures do not compare."""
     told = []
-    for key, words in (("scale", "scales"), ("stages", "sizes, tokens or seeds")):
+    kinds = {
+        "slot": "slots",
+        "data": "texts",
+        "scale": "scales",
+        "stages": "sizes, tokens or seeds",
+        "founders": "founders",
+    }
+    for key, words in kinds.items():
         if len({repr(figures[key]) for figures in several}) > 1:
             told.append(f"**They differ in {words}: losses do not compare.**\n")
+    if len({repr(figures["budget"]) for figures in several}) > 1:
+        told.append("**Their budgets differ.**\n")
     return told
 
 

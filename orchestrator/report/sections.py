@@ -86,7 +86,9 @@ def _attribution(figures: Figures) -> str:
             source="",
         )
         told.append(f"Candidate {whose.number} ({text(short(whose.name, _NAME))}) at {key[1]}:\n")
-        cells = [[text(short(row.change, 60)), str(row.num_seeds), interval(row), finding(row)] for row in singles]
+        cells = [
+            [text(short(row.change, 60)), str(row.num_seeds), interval(row), text(finding(row))] for row in singles
+        ]
         told.append(grid(["change", "seeds", "loss without - with [95%, all together]", "finding"], cells))
         told.append("\n" + "\n".join(f"- {text(line)}" for line in conclusions(whose, rows)) + "\n")
     return "\n".join(told)
@@ -98,7 +100,9 @@ def _arms(figures: Figures) -> str:
             text(arm["arm"]),
             str(arm["num"]),
             number(arm["cost"] / 3600, 3),
-            share(arm["num_hits"], arm["num"], arm["hit_low"], arm["hit_high"]),
+            share(arm["num_hits"], arm["num"], arm["hit_low"], arm["hit_high"])
+            if figures["best_baseline_loss"] is not None
+            else "-",
             bounds(arm["best"], arm["best_low"], arm["best_high"], sign=False),
             bounds(arm["difference"], arm["low"], arm["high"]),
         ]
@@ -111,12 +115,12 @@ def _arms(figures: Figures) -> str:
         "candidates",
         "slot-hours",
         "below the best baseline [95%]",
-        "expected best loss [95%]",
+        "expected loss in hand [95%]",
         "to random",
     ]
     return grid(heads, rows) + (
-        f"\nExpected best: at {figures['arms_common_slot_s'] / 3600:.3g} slot-hours of the first stage each, half of "
-        "what the cheapest arm took; over random orders of an arm's candidates, as if none learned from another.\n"
+        f"\nIn hand, the best baseline included: at {figures['arms_common_slot_s'] / 3600:.3g} slot-hours of the first "
+        "stage each, half of what the cheapest arm took; over random orders, as if no candidate learned from another.\n"
     )
 
 

@@ -83,6 +83,25 @@ def test_only_a_literal_of_names_counts(text: str, parts: tuple[str, ...]) -> No
     assert declared_parts(text) == parts
 
 
+@pytest.mark.parametrize("line", ["super().__init__()", "super(TokenMixer, self).__init__()"])
+def test_a_variant_is_the_same_text_with_another_default(line: str) -> None:
+    source = (
+        "from torch import nn\n\nPARTS = ('ä', 'gate')\n\n\nclass TokenMixer(nn.Module):\n"
+        "    def __init__(self, d, h, ö='ä', *, without=(\n        ), **kwargs):\n"
+        f"        {line}\n        self.without = without\n"
+    )
+    design = Design(candidate=candidate(source), entry="TokenMixer")
+    mixer = load_mixer(design.without(["gate", "ä"]).source)(8, 1)
+    assert mixer.without == ("gate", "ä")
+    assert design.without(["gate"]).source == source.replace("(\n        )", "('gate',)")
+
+
+def test_a_declaration_without_its_argument_is_told() -> None:
+    source = "PARTS = ('gate',)\n\n\nclass TokenMixer:\n    def __init__(self, d, h): ...\n"
+    with pytest.raises(NothingToTakeApart, match=r"declares PARTS, and its TokenMixer takes no `without=\(\)`"):
+        Design(candidate=candidate(source), entry="TokenMixer")
+
+
 def test_what_cannot_be_taken_apart_says_what_would_have_to_be_there() -> None:
     with pytest.raises(NothingToTakeApart, match=r"declares no parts.*PARTS = \(\.\.\.\) and take `without`"):
         Design(candidate=candidate("class TokenMixer: ..."), entry="TokenMixer")

@@ -107,7 +107,7 @@ def test_the_best_claim_is_taken_where_nobody_is_named_and_more_seeds_follow_the
     assert question.design.candidate.candidate_id == best.candidate_id
     assert question.design.variants()
     assert question.seeds == (101, 102, 103, 104)
-    assert question.name == f"{question.design.candidate.number}-verify-4-seeds"
+    assert question.name == f"{question.design.candidate.number}-{best.candidate_id[:8]}-verify-4-seeds"
 
 
 def test_what_trains_the_variants_is_the_campaign_with_one_stage_and_no_limits(finished: Path, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from cognition.reader import Reader
-from cognition.records import Candidate, Charge, Claim, Trial
+from cognition.records import Candidate, Charge, Claim, Trial, candidate_id_of
+from models.slots import published_source
 from orchestrator.config import compose, settings_from
 from orchestrator.report.__main__ import main
 from orchestrator.report.cells import text
@@ -54,6 +55,8 @@ def test_several_are_put_beside_each_other_and_what_differs_is_said(
     assert "losses do not compare" not in told
     assert len(json.loads(out.with_suffix(".json").read_text())) == 2
     capsys.readouterr()
+    assert main([str(finished), "--out", str(tmp_path / "them.json")]) == 2
+    assert "give FILE.md" in capsys.readouterr().err
     assert main([str(finished), str(finished)]) == 0
     assert "Campaigns beside each other" in capsys.readouterr().out
 
@@ -89,13 +92,16 @@ def test_published_figures_stand_beside_ours_where_sizes_match() -> None:
     size = {"num_layers": 8, "hidden_size": 256, "vocab_size": 50257}
     stage: dict[str, Any] = {"name": "explore", "size": size, "batch_size": 256, "length": 2048, "steps": 2000}
     stage |= {"seeds": [0], "split": "validation"}
-    ours = Candidate(**{**_values(make_candidate(0)), "name": "delta_net"})
-    trial = Trial(**{**_values(make_trial(ours)), "stage": "explore", "train_loss": 4.6})
-    rows = {row["model"]: row for row in published([stage], [ours], [trial])}
+    shipped, liar = candidate_id_of(published_source("token_mixer", "delta_net")), make_candidate(0)
+    ours, other = (
+        Trial(**{**_values(make_trial(liar)), "candidate_id": of, "stage": "explore", "train_loss": loss})
+        for of, loss in ((shipped, 4.6), (liar.candidate_id, 1.0))
+    )
+    rows = {row["model"]: row for row in published("token_mixer", [stage], [ours, other])}
     assert rows["delta_net"]["train_loss"] == 4.5749
     assert rows["delta_net"]["our_train_loss"] == pytest.approx(4.6)
     assert rows["gated_delta_net"]["our_train_loss"] is None
-    assert published([stage | {"steps": 20}], [ours], [trial]) == []
+    assert published("token_mixer", [stage | {"steps": 20}], [ours]) == []
 
 
 def test_the_answer_is_the_best_state(finished: Path) -> None:
