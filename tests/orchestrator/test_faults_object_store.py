@@ -40,7 +40,7 @@ def test_a_killed_campaign_is_gone_on_with_and_equals_an_undisturbed_local_one(
         assert (code, told) == (0, ""), told
     assert ledger(uri) == ledger(undisturbed)
     assert kept.items() <= {trial.trial_id: trial.finished_at for trial in trials(uri)}.items(), "nothing is done again"
-    assert set(folder_at(uri).entries()) == {"checkpoints", "config.yaml", "lineage"}
+    assert set(folder_at(uri).entries()) == {"checkpoints", "config.yaml", "lineage", "report.json", "report.md"}
     verified = {f"{trial.trial_id}.weights.npz" for trial in trials(uri) if trial.stage == "verify"}
     assert set(folder_at(uri).within("checkpoints").files()) == verified
     assert status.main([uri]) == 0
