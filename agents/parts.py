@@ -20,7 +20,7 @@ from typing import Any
 
 from agents.grammar.genes import text_of
 from agents.grammar.spaces import space_of
-from cognition.records import Candidate
+from cognition.records import Candidate, candidate_id_of
 
 DECLARATION, KEYWORD = "PARTS", "without"
 REMOVED, SWAPPED = "removed", "swapped"
@@ -44,7 +44,10 @@ class Variant:
     @property
     def name(self) -> str:
         """Fit for a file."""
-        return f"{'without' if self.kind == REMOVED else 'swapped'}_{'_'.join(self.parts)}"[:80]
+        word = "without" if self.kind == REMOVED else "swapped"
+        return (
+            f"{word}_{'_'.join(self.parts)}" if len(self.parts) == 1 else f"{word}_{candidate_id_of(self.source)[:8]}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,10 +81,10 @@ class Ablation:
 
     candidate_id: str  # the whole design
     variant_id: str  # the one without: a candidate of the campaign in `run`
-    parts: tuple[str, ...]  # one, or those that the simplified design lacks together
+    parts: tuple[str, ...]  # one, or those that were left out together
     kind: str  # "removed", or "swapped" for the parent's
     change: str  # "without long_fir", "long_taps: 31 -> 0"
-    simplified: bool = False  # the design without everything that was not needed
+    simplified: bool = False  # this variant takes the title
     stage: str
     split: str
     num_seeds: int  # that both finished; 0: the variant has no result

@@ -19,6 +19,8 @@ from orchestrator.result import Result
 from orchestrator.terminal import Terminal
 from orchestrator.wording import short
 
+_NEEDLESS = (PartFinding.not_needed, PartFinding.hurts)
+
 
 def attribute(question: Question) -> Sequence[Ablation] | None:
     """Train, compare, simplify; None where a training campaign was stopped before its end."""
@@ -35,23 +37,24 @@ def attribute(question: Question) -> Sequence[Ablation] | None:
         )
     losses = {variant.name: _losses(trained, variant.source) for variant in variants}
     found = effects(whole, losses, question.tolerance)
-    needless = [
-        part
-        for variant in variants
-        if variant.name in found and found[variant.name].finding in (PartFinding.not_needed, PartFinding.hurts)
-        for part in variant.parts
-    ]
     rows = [_row(question, variant, found.get(variant.name), trained, now) for variant in variants]
-    if len(needless) < 2:  # the variant without the one part is the simplified design
-        return [_simplified(row) if set(row.parts) == set(needless) else row for row in rows]
-    simpler = question.design.without(needless)
-    name = f"{question.name}-without-{candidate_id_of(simpler.source)[:8]}"  # another set of parts is another design
-    again = _trained(question, name, {"simplified": simpler.source})
-    if again is None:
-        return None
-    losses["simplified"] = _losses(again, simpler.source)
-    together = effects(whole, losses, question.tolerance).get("simplified")
-    return [*rows, _simplified(_row(question, simpler, together, again, now))]
+    needless = sorted(
+        (row for row in rows if row.finding in _NEEDLESS), key=lambda row: row.effect if row.effect is not None else 0.0
+    )
+    parts = [part for row in needless for part in row.parts]
+    while len(parts) > 1:  # what could go one at a time need not be able to go together: then half of it is tried
+        simpler = question.design.without(parts)
+        again = _trained(question, f"{question.name}-{simpler.name}", {simpler.name: simpler.source})
+        if again is None:
+            return None
+        losses[simpler.name] = _losses(again, simpler.source)
+        together = effects(whole, losses, question.tolerance).get(simpler.name)
+        row = _row(question, simpler, together, again, now)
+        if row.finding in _NEEDLESS:
+            return [*rows, replace(row, simplified=True)]
+        rows.append(row)
+        parts = parts[: len(parts) // 2]
+    return [replace(row, simplified=True) if parts and set(row.parts) == set(parts) else row for row in rows]
 
 
 def _trained(question: Question, name: str, sources: Mapping[str, str]) -> Result | None:
@@ -113,10 +116,6 @@ def _row(question: Question, variant: Variant, effect: Effect | None, result: Re
         created_at=now,
         **known,
     )
-
-
-def _simplified(row: Ablation) -> Ablation:
-    return replace(row, simplified=True)
 
 
 def _sources(variants: Sequence[Variant]) -> dict[str, str]:

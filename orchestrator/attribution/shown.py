@@ -22,12 +22,11 @@ _WORDS = {
 
 def show(console: Console, candidate: Candidate, rows: Sequence[Ablation]) -> None:
     """Effects by size, what cannot be told at this budget, and whether a simpler design takes the title."""
-    singles = [row for row in rows if len(row.parts) == 1 or not row.simplified]
     title = f"Parts of candidate {candidate.number} ({short(candidate.name, 60)}) at {rows[0].stage}"
     table = Table(title=Text(title), title_justify="left")
     for column in ("change", "seeds", "loss without - with [95%, all together]", "finding"):
         table.add_column(column, justify="right" if column in ("seeds",) else "left")
-    for row in sorted(singles, key=lambda row: -(row.effect if row.effect is not None else float("inf"))):
+    for row in sorted(rows, key=lambda row: -(row.effect if row.effect is not None else float("inf"))):
         table.add_row(Text(short(row.change, 60)), str(row.num_seeds), Text(interval(row)), Text(finding(row)))
     console.print(table)
     for line in conclusions(candidate, rows):
@@ -37,27 +36,26 @@ def show(console: Console, candidate: Candidate, rows: Sequence[Ablation]) -> No
 def conclusions(candidate: Candidate, rows: Sequence[Ablation]) -> list[str]:
     """In sentences: what matters, what cannot be told, and the simpler design."""
     lines = []
-    helping = [row for row in rows if row.finding is PartFinding.helps]
+    helping = [row for row in rows if row.finding is PartFinding.helps and len(row.parts) == 1]
     if helping:
         lines.append(f"matters: {'; '.join(f'{_parts(row)} ({interval(row)})' for row in helping)}")
-    unclear = [row for row in rows if row.finding is PartFinding.unclear and not row.simplified]
+    unclear = [row for row in rows if row.finding is PartFinding.unclear and len(row.parts) == 1]
     if unclear:
         most = max((row.seeds_needed or 0 for row in unclear), default=0)
         remedy = f": about {most} seeds in all might tell (--seeds {most})" if most else ": more seeds are needed"
         lines.append(f"cannot be told at this budget: {', '.join(_parts(row) for row in unclear)}{remedy}")
+    for row in rows:
+        if len(row.parts) > 1 and not row.simplified:
+            told = interval(row) if row.effect is not None else row.detail
+            lines.append(f"without {_parts(row)} all at once it is not surely as good ({told})")
     simpler = next((row for row in rows if row.simplified), None)
     if simpler is None:
         lines.append("nothing can be left out for certain: the design keeps its title")
-    elif simpler.finding in (PartFinding.not_needed, PartFinding.hurts):
+    else:
         lines.append(
             f"simpler: {simpler.change} costs {interval(simpler)} nats per token, surely less than "
             f"{simpler.tolerance:.4f}: candidate {candidate.number} without {_parts(simpler)} takes the title "
             f"({simpler.variant_id} in {simpler.run})"
-        )
-    else:
-        told = interval(simpler) if simpler.effect is not None else simpler.detail
-        lines.append(
-            f"simpler: {simpler.change} all at once is not surely as good ({told}): the design keeps its title"
         )
     return lines
 

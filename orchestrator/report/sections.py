@@ -72,10 +72,7 @@ def _attribution(figures: Figures) -> str:
     for key in dict.fromkeys((row["candidate_id"], row["stage"]) for row in figures["ablations"]):
         mine = [row for row in figures["ablations"] if (row["candidate_id"], row["stage"]) == key]
         rows = [Ablation(**{item.name: row[item.name] for item in fields(Ablation)}) for row in mine]
-        singles = sorted(
-            (row for row in rows if len(row.parts) == 1 or not row.simplified),
-            key=lambda row: -(row.effect if row.effect is not None else float("inf")),
-        )
+        rows.sort(key=lambda row: -(row.effect if row.effect is not None else float("inf")))
         whose = Candidate(
             candidate_id=key[0],
             number=mine[0]["number"],
@@ -86,9 +83,7 @@ def _attribution(figures: Figures) -> str:
             source="",
         )
         told.append(f"Candidate {whose.number} ({text(short(whose.name, _NAME))}) at {key[1]}:\n")
-        cells = [
-            [text(short(row.change, 60)), str(row.num_seeds), interval(row), text(finding(row))] for row in singles
-        ]
+        cells = [[text(short(row.change, 60)), str(row.num_seeds), interval(row), text(finding(row))] for row in rows]
         told.append(grid(["change", "seeds", "loss without - with [95%, all together]", "finding"], cells))
         told.append("\n" + "\n".join(f"- {text(line)}" for line in conclusions(whose, rows)) + "\n")
     return "\n".join(told)
