@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cognition.records import Metric
 from models.commands.trials import require_backend, require_device
-from models.export.again import Comparison, compared, machine, read_record, require_corpus, train_again
+from models.export.again import Comparison, compared, owes_bits, read_record, require_corpus, train_again
 from models.sandbox.settings import REQUIREMENTS, SandboxSettings
 
 AGREES, DIFFERS = 0, 1
@@ -33,8 +33,9 @@ def run(options: argparse.Namespace) -> int:
     require_corpus(recorded)
     stage = job.stage
     print(f"{job.trial_id}: {stage.steps} steps of {stage.batch_size} x {stage.length} tokens on {job.device}")
-    if machine() != recorded.machine:
-        print("another machine, or other versions: figures may differ by their tolerance")
+    if not owes_bits(recorded):
+        reason = "another machine, or other versions" if job.device == "cpu" else "trained on a GPU"
+        print(f"{reason}: figures may differ by their tolerance")
 
     def show(point: Metric) -> None:
         print(f"{point.task:<20}{point.step:>8}  loss {point.loss:.4f}", flush=True)
@@ -53,7 +54,7 @@ def told(comparison: Comparison) -> list[str]:
     """Then and now, in lines."""
     lines = [f"{'figure':<28}{'recorded':>20}{'now':>20}{'tolerance':>12}"]
     for figure in comparison.figures:
-        allowed = "to the bit" if comparison.same_machine else f"{figure.tolerance:g}"
+        allowed = "to the bit" if comparison.bits_owed else f"{figure.tolerance:g}"
         lines.append(f"{figure.name:<28}{figure.then:>20.12g}{figure.now:>20.12g}{allowed:>12}")
     lines.append(f"weights {'equal' if comparison.same_weights else 'differ'}")
     equal = "bit-equal" if comparison.is_equal else "agrees within tolerance" if comparison.agrees else "DIFFERS"

@@ -42,8 +42,8 @@ def write_tasks(folder: Path, num: int = 100, seed: int = 0) -> None:
     """YAML and JSONL of every task and of the group, for `--include_path`; file names are absolute in them."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in _phenomena():
-        rows = [{"good": pair.good, "bad": pair.bad} for pair in _pairs(name, num, seed)]
-        choices = {"doc_to_text": "", "doc_to_target": 0, "doc_to_choice": "{{[good, bad]}}"}
+        rows = [_choice(pair, place % 2) for place, pair in enumerate(_pairs(name, num, seed))]
+        choices = {"doc_to_text": "", "doc_to_target": "answer", "doc_to_choice": "{{[first, second]}}"}
         _write(folder, name, rows, {"output_type": "multiple_choice", **choices}, ("acc",))
     recall = {"output_type": "loglikelihood", "doc_to_text": "{{context}}", "doc_to_target": "{{target}}"}
     _write(folder, _RECALL, _recall(num, seed), recall, ("acc", "perplexity"))
@@ -51,6 +51,12 @@ def write_tasks(folder: Path, num: int = 100, seed: int = 0) -> None:
     _write(folder, _TEXT, _text(num, seed), rolling, ("bits_per_byte", "byte_perplexity"))
     group = {"group": GROUP, "task": [*local_names()], "metadata": {"version": _VERSION}}
     _write_yaml(folder / f"{GROUP}.yaml", group)
+
+
+def _choice(pair: Pair, answer: int) -> dict[str, str | int]:
+    """A row whose right text stands at `answer`; it takes turns, since the harness takes the first of ties and NaN."""
+    first, second = (pair.bad, pair.good) if answer else (pair.good, pair.bad)
+    return {"first": first, "second": second, "answer": answer}
 
 
 def _recall(num: int, seed: int) -> list[dict[str, str]]:
@@ -82,7 +88,7 @@ def _pairs(name: str, num: int, seed: int) -> list[Pair]:
 
 
 def _write(
-    folder: Path, name: str, rows: Iterable[Mapping[str, str]], told: Mapping[str, Any], metrics: Iterable[str]
+    folder: Path, name: str, rows: Iterable[Mapping[str, str | int]], told: Mapping[str, Any], metrics: Iterable[str]
 ) -> None:
     data = folder / f"{name}.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -123,7 +124,27 @@ def test_its_script_says_what_it_lacks(bundle, tmp_path):
     environment = {"PATH": os.environ["PATH"], "PYTHON": "/bin/false"}
     done = subprocess.run([bundle / "reproduce.sh"], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "set PROJECT to a checkout" in done.stderr
+    assert "set PROJECT to a checkout" in done.stderr.replace("\n", " ")
+
+
+def test_its_script_installs_again_what_broke_off_and_shows_why(tmp_path):
+    script = Path(shutil.copy(ROOT / "orchestrator" / "bundle" / "reproduce.sh", tmp_path))
+    environment = {"PATH": os.environ["PATH"], "PROJECT": str(ROOT), "PIP_NO_INDEX": "1"}
+
+    def told() -> str:
+        done = subprocess.run(["sh", script], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 2, done.stdout
+        return done.stderr
+
+    (tmp_path / "requirements.txt").write_text("./missing\n")
+    for _ in range(2):
+        found = told()
+        assert "./missing" in found
+        assert "requirements.txt could not be installed" in found
+    (tmp_path / "requirements.txt").write_text("# nothing\n")
+    found = told()
+    assert "could not be installed" not in found
+    assert "ModuleNotFoundError: No module named" in found
 
 
 def test_the_harness_evaluates_it(bundle, tmp_path, capsys):

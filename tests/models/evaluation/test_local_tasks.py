@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from models.__main__ import main
 from models.evaluation.harness import task_names
 from models.evaluation.local_tasks import STANDARD, local_names, write_tasks
+
+# The harness itself, on a model that gives every text the same likelihood.
+INDIFFERENT = """
+import json, sys
+from lm_eval import simple_evaluate
+from lm_eval.api.model import LM
+from lm_eval.tasks import TaskManager
+class Indifferent(LM):
+    def loglikelihood(self, requests):
+        return [(float(sys.argv[2]), False) for _ in requests]
+    loglikelihood_rolling = generate_until = None
+tasks = ["local_python_name_used", "local_english_reflexive"]
+known = TaskManager(include_path=sys.argv[1], include_defaults=False)
+found = simple_evaluate(model=Indifferent(), tasks=tasks, task_manager=known, bootstrap_iters=0)
+print(json.dumps([found["results"][task]["acc,none"] for task in tasks]))
+"""
 
 
 def test_tasks_follow_from_the_seed(tmp_path):
@@ -30,7 +51,17 @@ def test_every_task_is_a_file_of_the_harness_with_its_data(tmp_path):
         data = Path(task["dataset_kwargs"]["data_files"]["test"]).read_text(encoding="utf-8")
         rows = [json.loads(line) for line in data.splitlines()]
         assert rows
-        assert all(all(row.values()) for row in rows)
+        assert all(value != "" for row in rows for value in row.values())
+
+
+@pytest.mark.parametrize("likelihood", [-1.0, math.nan])
+def test_a_model_that_tells_nothing_is_right_by_halves(tmp_path, likelihood):
+    write_tasks(tmp_path / "tasks", num=20)
+    command = [sys.executable, "-c", INDIFFERENT, str(tmp_path / "tasks"), str(likelihood)]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "HF_DATASETS_CACHE": str(tmp_path)}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == [0.5, 0.5]
 
 
 def test_groups_open_up_once():

@@ -135,6 +135,25 @@ def test_on_another_machine_a_tolerance_holds(trained):
     assert not compared(with_loss(0.03), again).agrees
 
 
+def test_a_gpu_owes_no_bits_even_on_the_same_machine(trained):
+    job, again, _ = trained
+    loss, *others = again.trial.scores
+    off = dataclasses.replace(loss, value=loss.value + 1e-6)
+    on_cpu = dataclasses.replace(recorded_of(job, again), scores=(off, *others))
+    on_gpu = dataclasses.replace(on_cpu, job=dataclasses.replace(job, device="cuda"))
+    assert not compared(on_cpu, again).agrees
+    assert compared(on_gpu, again).agrees
+    assert not compared(on_gpu, again).is_equal
+
+
+def test_a_gpu_that_was_not_trained_on_changes_no_bits_and_is_recorded(trained, tmp_path):
+    job, again, _ = trained
+    with_gpu = dataclasses.replace(machine(), gpu="NVIDIA H200")
+    recorded = dataclasses.replace(recorded_of(job, again), machine=with_gpu)
+    assert compared(recorded, again).bits_owed
+    assert read_record(bundle_of(tmp_path / "bundle", recorded)).machine.gpu == "NVIDIA H200"
+
+
 def test_a_training_that_fails_agrees_with_nothing(trained):
     job, again, _ = trained
     failed = dataclasses.replace(again.trial, status=TrialStatus.failed, failure=FailureKind.error, scores=())
