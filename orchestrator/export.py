@@ -26,6 +26,8 @@ def main(arguments: list[str]) -> int:
         winner = winner_of(folder, asked.candidate, asked.stage, asked.seed)
         out = _place(folder, winner, asked.out)
         print(f"{one_line(winner.candidate.name)}, candidate {winner.candidate.number}, {winner.job.trial_id}")
+        if winner.chosen_by:
+            print(f"best by {one_line(winner.chosen_by)}")
         sandbox = SandboxSettings(require=asked.require)
         write_bundle(winner, out, sandbox=sandbox, retrain=asked.retrain, on_point=_show)
     except (ValueError, OSError, SandboxError) as error:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from cognition.printable import one_line
 from cognition.records import Claim, Property, Score, Trial
 from orchestrator.bundle.ideas import Idea
+from orchestrator.bundle.shown import whole
 from orchestrator.bundle.winner import Winner
+from orchestrator.report.cells import grid, text
+from orchestrator.shown_claims import interval
 
 _USE = """\
 ```python
@@ -28,11 +30,16 @@ is what it claims to be, not that its text is harmless. It is short: read it.
 _LIMITS = """\
 * Figures hold for this size, this text and this number of tokens. They say nothing about a larger model.
 * Losses are per token of this tokeniser, and do not compare across tokenisers.
-* It was chosen among {num_judged} candidates with a score. Claims carry an interval of paired seeds, which is not
-  widened for that choice.
+* It was chosen among {num_judged} candidates with a score. The states of claims are corrected for
+  the candidates tested at their stage; the intervals are not widened for that choice.
 * It was trained on sequences of {length} tokens.
 * Decoding keeps a state where every token mixer has a step form; a prompt is then read token by token. Padded batches
   and beams are computed whole at every token.
+"""
+_STATES = """\
+Negative differences are better. State and reason are the candidate's against all of these baselines, and the state is
+corrected for all candidates tested at the stage: `rejected` is no better than some baseline as far as its seeds tell,
+`undecided` is better by too little to tell, `promising` would be a discovery had it been the only one tested.
 """
 _FILES = """\
 `source.py` is the candidate as it was proposed, `candidate.py` the same with relative imports. `gate.json`,
@@ -67,16 +74,18 @@ def card(winner: Winner, idea: Idea | None, published: str, weights: str, files:
         [
             *head,
             "",
-            f"# {one_line(candidate.name)} ({candidate.candidate_id})",
+            f"# {text(candidate.name)} ({candidate.candidate_id})",
             "",
             f"Candidate {candidate.number} of campaign `{winner.run}`, slot {candidate.slot}, arm {candidate.arm}, "
             f"trained at stage `{trial.stage}` on seed {trial.seed}. {weights}",
             "",
-            one_line(candidate.motivation),
-            "",
             "## Before you run it",
             "",
             _TRUST,
+            "## Motivation",
+            "",
+            f"As whoever proposed it tells it: {whole(candidate.motivation)}",
+            "",
             "## Use",
             "",
             _USE,
@@ -92,7 +101,7 @@ def card(winner: Winner, idea: Idea | None, published: str, weights: str, files:
             "## Verdict",
             "",
             *_verdict(winner),
-            "## Claims against the best baseline",
+            "## Claims against baselines",
             "",
             *_claims(winner),
             "## The gate's report",
@@ -109,7 +118,7 @@ def card(winner: Winner, idea: Idea | None, published: str, weights: str, files:
             _LIMITS.format(num_judged=winner.num_judged, length=stage.length),
             "## Files",
             "",
-            *_table(("file", "copied from"), [(f"`{name}`", origin) for name, origin in sorted(files.items())]),
+            *_table(("file", "copied from"), sorted(files.items())),
             _FILES,
         ]
     )
@@ -129,38 +138,28 @@ def _verdict(winner: Winner) -> list[str]:
     if verdict is None:
         return ["None: it was never judged.", ""]
     told = f"Fitness {_number(verdict.fitness)} at stage `{verdict.stage}` (loss {_number(verdict.loss)})."
-    return [told + " It was suspicious and examined again." * verdict.suspicious, "", one_line(verdict.reason), ""]
+    told += " It was suspicious and examined again." * verdict.suspicious
+    return [told, "", f"Reason: {whole(verdict.reason)}", ""]
 
 
 def _claims(winner: Winner) -> list[str]:
     if not winner.claims:
         return ["None: it was not verified at a higher stage, so that nothing is claimed.", ""]
-    return [
-        *_table(
-            ("stage", "against", "seeds", "difference, nats", "95% interval", ""), map(_claim(winner), winner.claims)
-        )
-    ]
+    head = ("stage", "against", "state", "reason", "seeds", "difference [95% interval], nats", "tested there")
+    return [*_table(head, [_claim(winner, claim) for claim in winner.claims]), _STATES]
 
 
-def _claim(winner: Winner) -> Any:
-    def row(claim: Claim) -> tuple[Any, ...]:
-        interval, said = "-", "one seed: no interval"
-        if claim.low is not None and claim.high is not None:
-            interval = f"{_number(claim.low)} to {_number(claim.high)}"
-            said = (
-                "the interval holds zero" if claim.low <= 0 <= claim.high else "better" if claim.high < 0 else "worse"
-            )
-        against = winner.names.get(claim.baseline_id, claim.baseline_id)
-        return (claim.stage, against, claim.num_seeds, _number(claim.difference), interval, said)
-
-    return row
+def _claim(winner: Winner, claim: Claim) -> tuple[Any, ...]:
+    against = winner.names.get(claim.baseline_id, claim.baseline_id)
+    told = (claim.state.value, claim.reason, claim.num_seeds, interval(claim), claim.num_tested)
+    return (claim.stage, against + " (decides)" * claim.deciding, *told)
 
 
 def _gate(properties: Sequence[Property]) -> list[str]:
     if not properties:
         return ["None is recorded.", ""]
     rows = [
-        (one.name, "passed" if one.passed else "REFUSED", _number(one.figure), _number(one.limit), one_line(one.detail))
+        (one.name, "passed" if one.passed else "REFUSED", _number(one.figure), _number(one.limit), one.detail)
         for one in properties
     ]
     return _table(("property", "", "figure", "limit", ""), rows)
@@ -169,23 +168,17 @@ def _gate(properties: Sequence[Property]) -> list[str]:
 def _parent(winner: Winner) -> str:
     if winner.parent is None:
         return "none"
-    return f"{one_line(winner.parent.name)} ({winner.parent.candidate_id}): `diff_to_parent.diff`"
+    return f"{text(winner.parent.name)} ({winner.parent.candidate_id}): `diff_to_parent.diff`"
 
 
 def _idea(idea: Idea | None) -> str:
     if idea is None:
         return "none: `nearest_idea.md`"
-    return f"{one_line(idea.paper.title)} ({idea.paper.year}), by {idea.found_by}: `nearest_idea.md`"
+    return f"{text(idea.paper.title)} ({idea.paper.year}), by {idea.found_by}: `nearest_idea.md`"
 
 
-def _table(head: Sequence[str], rows: Any) -> list[str]:
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
-    return [*lines, ""]
-
-
-def _cell(value: Any) -> str:
-    return one_line(str(value)).replace("|", "\\|")
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    return [grid(head, [[text(str(value)) for value in row] for row in rows])]
 
 
 def _number(value: float | None) -> str:

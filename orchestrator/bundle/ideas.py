@@ -12,7 +12,9 @@ from cognition.lineage import diff_to_parent
 from cognition.records import Candidate, Entry, Origin, Paper, candidate_id_of, normalised_source
 from cognition.retrieval import Index
 from models.slots import published_source
+from orchestrator.bundle.shown import whole
 from orchestrator.bundle.winner import Winner
+from orchestrator.report.cells import text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,18 +73,18 @@ def nearest_published(winner: Winner) -> Candidate:
 
 
 def idea_text(idea: Idea | None) -> str:
-    """The idea in Markdown."""
+    """The idea in Markdown; what papers and candidates wrote means nothing but itself in it."""
     if idea is None:
         return "No idea of the library is near: the candidate has neither traced elements nor a motivation in words.\n"
     entry, paper = idea.entry, idea.paper
     lines = [
-        f"# {paper.title} ({paper.year}) {paper.identifier}",
+        f"# {text(paper.title)} ({paper.year}) {text(paper.identifier)}",
         "",
-        f"Entry `{entry.entry_id}`, found by {idea.found_by} for: {idea.element}",
+        f"Entry {text(entry.entry_id)}, found by {idea.found_by} for: {whole(idea.element)}",
         "",
     ]
     for name in ("insight", "mechanism", "equation", "implementation", "cost", "state", "failure_modes"):
-        lines += [f"**{name.replace('_', ' ')}**: {getattr(entry, name)}", ""]
+        lines += [f"**{name.replace('_', ' ')}**: {whole(getattr(entry, name))}", ""]
     return "\n".join(lines)
 
 

@@ -13,6 +13,7 @@ from cognition.reader import Reader
 from cognition.records import (
     Candidate,
     Claim,
+    ClaimState,
     Entry,
     Insight,
     Origin,
@@ -30,7 +31,11 @@ from orchestrator.errors import UsageError
 from orchestrator.founders import BASELINE_ARM
 from orchestrator.pools import Pool
 from orchestrator.run_folder import CONFIG, RunFolder
+from orchestrator.shown_claims import standing
 from orchestrator.values import read_record
+from orchestrator.verified import latest
+
+_NEEDED = ("scale", "stages", "pools", "data")  # of a configuration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,13 +43,14 @@ class Winner:
     """One candidate with one finished trial, and everything that was found out about it."""
 
     run: str  # the campaign's name
+    chosen_by: str  # the rule that "best" went by, in words; "": it was named
     candidate: Candidate
     parent: Candidate | None
     report: Report | None
     verdict: Verdict | None
     trial: Trial  # whose weights are exported
     trials: tuple[Trial, ...]  # all finished ones, of every stage
-    claims: tuple[Claim, ...]
+    claims: tuple[Claim, ...]  # that hold: of each baseline and stage the last revision
     insights: tuple[Insight, ...]
     origins: tuple[Origin, ...]
     entries: Mapping[str, Entry]
@@ -63,7 +69,7 @@ class Winner:
 
 
 def winner_of(folder: RunFolder, asked: str, stage: str | None = None, seed: int | None = None) -> Winner:
-    """By number, NUMBER.ATTEMPT, id, or "best": the fittest that is no baseline.
+    """By number, NUMBER.ATTEMPT, id, or "best": the best claim that is not rejected, else the fittest; no baseline.
 
     Its trial is the one at the highest stage that it finished, on the first seed.
 
@@ -76,12 +82,13 @@ def winner_of(folder: RunFolder, asked: str, stage: str | None = None, seed: int
     """
     config = folder.folder.read(CONFIG)
     values = yaml.safe_load(config)
-    settings, facts = values["settings"], values.get("facts") or {}
+    settings, facts = _settings(values, folder), values.get("facts") or {}
     scale = Scale(name=settings["scale"]["name"], stages=tuple(map(stage_of, settings["scale"]["stages"])))
     reader = Reader(folder.folder)
     candidates = reader.rows(Candidate)
     verdicts = {verdict.candidate_id: verdict for verdict in reader.rows(Verdict)}
-    candidate = _chosen(asked, candidates, verdicts)
+    claims = latest(reader.rows(Claim))
+    candidate, chosen_by = _chosen(asked, candidates, verdicts, claims, [stage.name for stage in scale.stages])
     own = candidate.candidate_id
     finished = tuple(trial for trial in reader.rows(Trial) if trial.candidate_id == own and trial.succeeded)
     trial = _trial(candidate, finished, scale, stage, seed)
@@ -89,16 +96,17 @@ def winner_of(folder: RunFolder, asked: str, stage: str | None = None, seed: int
     reports = [report for report in reader.rows(Report) if report.candidate_id == own and not report.refused]
     pools = {name: read_record(Pool, pool, f"pools.{name}") for name, pool in settings["pools"].items()}
     pool = pools.get(settings["stages"].get(trial.stage, {}).get("pool", ""))
-    checkpoints = read_record(CheckpointSettings, settings["checkpoints"], "checkpoints").within(folder.place)
+    checkpoints = read_record(CheckpointSettings, settings.get("checkpoints") or {}, "checkpoints").within(folder.place)
     return Winner(
         run=folder.folder.name,
+        chosen_by=chosen_by,
         candidate=candidate,
         parent=by_id.get(candidate.parent_ids[0]) if candidate.parent_ids else None,
         report=reports[-1] if reports else None,
         verdict=verdicts.get(own),
         trial=trial,
         trials=finished,
-        claims=tuple(claim for claim in reader.rows(Claim) if claim.candidate_id == own),
+        claims=tuple(claim for claim in claims if claim.candidate_id == own),
         insights=tuple(insight for insight in reader.rows(Insight) if insight.candidate_id == own),
         origins=tuple(origin for origin in reader.rows(Origin) if origin.candidate_id == own),
         entries={entry.entry_id: entry for entry in reader.rows(Entry)},
@@ -124,23 +132,61 @@ def winner_of(folder: RunFolder, asked: str, stage: str | None = None, seed: int
     )
 
 
-def _chosen(asked: str, candidates: Sequence[Candidate], verdicts: Mapping[str, Verdict]) -> Candidate:
+def _settings(values: Any, folder: RunFolder) -> Mapping[str, Any]:
+    """Of config.yaml; what came later has defaults. Raises ValueError for what a trial cannot be rebuilt without."""
+    settings = values.get("settings") if isinstance(values, Mapping) else None
+    missing = [name for name in _NEEDED if name not in (settings or {})]
+    if settings is None or missing:
+        raise ValueError(
+            f"{folder.place}/{CONFIG} lacks {', '.join(missing)}: another release wrote it; export it with that one"
+        )
+    found: Mapping[str, Any] = settings
+    return found
+
+
+def _chosen(
+    asked: str,
+    candidates: Sequence[Candidate],
+    verdicts: Mapping[str, Verdict],
+    claims: Sequence[Claim],
+    stages: Sequence[str],
+) -> tuple[Candidate, str]:
+    """The candidate, and by which rule "best" is it."""
     if asked == "best":
-        judged = [
-            (verdict.fitness, candidate)
-            for candidate in candidates
-            if candidate.arm != BASELINE_ARM
-            and (verdict := verdicts.get(candidate.candidate_id)) is not None
-            and verdict.fitness is not None
-        ]
-        if not judged:
-            raise UsageError("no candidate beside the baselines has a fitness yet: name one by its number or id")
-        return max(judged, key=lambda pair: (pair[0], -pair[1].number))[1]
+        return _best([one for one in candidates if one.arm != BASELINE_ARM], verdicts, claims, stages)
     found = [c for c in candidates if asked in (c.candidate_id, str(c.number), f"{c.number}.{c.attempt}")]
     if not found:
         most = max((c.number for c in candidates), default=0)
         raise UsageError(f"no candidate {asked!r}: use a number up to {most}, NUMBER.ATTEMPT, an id, or `best`")
-    return max(found, key=lambda candidate: candidate.attempt)
+    return max(found, key=lambda candidate: candidate.attempt), ""
+
+
+def _best(
+    candidates: Sequence[Candidate],
+    verdicts: Mapping[str, Verdict],
+    claims: Sequence[Claim],
+    stages: Sequence[str],
+) -> tuple[Candidate, str]:
+    """The best claim at the highest stage, of those that their own highest stage did not reject; else the fittest."""
+    by_id = {one.candidate_id: one for one in candidates}
+    highest: dict[str, Claim] = {}  # by candidate
+    for claim in standing(claims):
+        known = highest.get(claim.candidate_id)
+        if claim.candidate_id in by_id and (known is None or stages.index(known.stage) < stages.index(claim.stage)):
+            highest[claim.candidate_id] = claim
+    held = [claim for claim in standing(highest.values()) if claim.state is not ClaimState.rejected]
+    if held:
+        best = max(held, key=lambda claim: stages.index(claim.stage))  # the first of that stage
+        return by_id[best.candidate_id], f"the best claim at stage {best.stage}: {best.state.value} ({best.reason})"
+    judged = [
+        (verdict.fitness, candidate)
+        for candidate in candidates
+        if (verdict := verdicts.get(candidate.candidate_id)) is not None and verdict.fitness is not None
+    ]
+    if not judged:
+        raise UsageError("no candidate beside the baselines has a fitness yet: name one by its number or id")
+    why = "every claim was rejected" if highest else "nothing is claimed yet"
+    return max(judged, key=lambda pair: (pair[0], -pair[1].number))[1], f"the highest fitness, since {why}"
 
 
 def _trial(candidate: Candidate, finished: Sequence[Trial], scale: Scale, stage: str | None, seed: int | None) -> Trial:

@@ -15,10 +15,12 @@ from typing import Any
 from cognition.lineage import diff_to_parent
 from cognition.records import Metric, Trial
 from models.checkpoints import CheckpointError
+from models.commands.evaluate import FOLDER as EVALUATION
 from models.commands.trials import require_device
 from models.export.again import (
     OTHERS,
     PACKAGES,
+    RECORD,
     Machine,
     Recorded,
     digest_of,
@@ -39,6 +41,7 @@ from orchestrator.bundle.winner import Winner
 from orchestrator.errors import UsageError
 
 _REPRODUCE = Path(__file__).with_name("reproduce.sh")
+_ENVIRONMENT = ".reproduce"  # that reproduce.sh makes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +61,7 @@ def write_bundle(
     on_point: Callable[[Metric], None] = lambda point: None,
     tell: Callable[[str], None] = print,
 ) -> Path:
-    """Write it to `out`, in the place of a bundle that is there.
+    """Write it to `out`, in the place of a bundle that is there, whose evaluations are kept.
 
     Raises:
         UsageError: `out` holds something else, or the training that is needed failed.
@@ -74,12 +77,51 @@ def write_bundle(
     try:
         _fill(beside, winner, weights)
         beside.chmod(0o755)
-        if out.exists():
-            shutil.rmtree(out)
-        beside.rename(out)
+        _put(beside, out)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return out
+
+
+def _put(new: Path, out: Path) -> None:
+    """Rename it to its place; the old one is aside, whole, until then, and what was made with it is carried over."""
+    if not out.exists():
+        new.rename(out)
+        return
+    _carry_evaluation(out, new)
+    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent))
+    old = out.rename(aside / out.name)
+    try:
+        new.rename(out)
+    except BaseException:
+        old.rename(out)
+        aside.rmdir()
+        raise
+    if (old / _ENVIRONMENT).is_dir():
+        (old / _ENVIRONMENT).rename(out / _ENVIRONMENT)
+    shutil.rmtree(aside)
+
+
+def _carry_evaluation(old: Path, new: Path) -> None:
+    """Results stay with the weights that they are of: under their digest, where these are others."""
+    if not (old / EVALUATION).is_dir():
+        return
+    then, now = _digest_in(old), _digest_in(new)
+    shutil.copytree(old / EVALUATION, new / EVALUATION)
+    if then == now:
+        return
+    earlier = new / EVALUATION / f"of_weights_{then[:12]}"
+    earlier.mkdir(exist_ok=True)
+    for found in [path for path in (new / EVALUATION).iterdir() if path.is_file()]:
+        found.rename(earlier / found.name)
+
+
+def _digest_in(bundle: Path) -> str:
+    """Of a bundle's weights, as its record tells it."""
+    if not (bundle / RECORD).is_file():
+        return "unknown"
+    told = json.loads((bundle / RECORD).read_text(encoding="utf-8"))
+    return str(told.get("weights") or "unknown")
 
 
 def _fill(folder: Path, winner: Winner, weights: _Weights) -> None:
